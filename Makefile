@@ -1,0 +1,76 @@
+# One command per intention; `make` lists them. Environments are made once and again only when
+# pyproject.toml or constraints.txt change.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
+REPOSITORY ?= model_repository/demo
+RUN ?= runs/demo-world
+OUTPUT ?= demo-output
+PYTEST_ARGS ?=
+
+DEMO := .venv-demo/bin
+DEV := .venv/bin
+PIP_FLAGS := --quiet --quiet --disable-pip-version-check --constraint constraints.txt
+
+# $(1): the environment, $(2): the extras. A failed step leaves no stamp, so the next call tries again.
+define install
+@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	{ echo "error: needs Python 3.11 or newer with venv (Debian: apt install python3-venv), found: $(PYTHON)" >&2; exit 1; }
+@echo "Installing wstar[$(2)] into $(1) (once; takes a minute or two) ..."
+@$(PYTHON) -m venv $(1)
+@$(1)/bin/python -m pip install $(PIP_FLAGS) setuptools
+@$(1)/bin/python -m pip install $(PIP_FLAGS) --no-build-isolation --editable '.[$(2)]'
+@touch $@
+endef
+
+.PHONY: help
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.venv-demo/.installed: pyproject.toml constraints.txt
+	$(call install,.venv-demo,service)
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(call install,.venv,$(strip training,export,service,client,test))
+
+.PHONY: demo
+demo: .venv-demo/.installed ## embed, compare, classify and edit sample faces (PICTURES=dir adds yours)
+	@$(DEMO)/python -m wstar_service.demo --repository "$(REPOSITORY)" --output "$(OUTPUT)" \
+		$(if $(PICTURES),--pictures "$(PICTURES)")
+
+.PHONY: serve
+serve: .venv-demo/.installed ## serve REPOSITORY over gRPC until interrupted
+	@$(DEMO)/wstar-serve --repository "$(REPOSITORY)"
+
+.PHONY: test
+test: .venv/.installed ## run the tests that need neither a GPU nor Triton (PYTEST_ARGS="-m 'not slow'" ...)
+	@OMP_NUM_THREADS=1 $(DEV)/pytest -m "not gpu and not triton" $(PYTEST_ARGS)
+
+.PHONY: check
+check: .venv/.installed ## lint, format, types, imports, stubs, file lengths
+	@$(DEV)/ruff check
+	@$(DEV)/ruff format --check
+	@$(DEV)/mypy
+	@$(DEV)/pytest -q -m "not slow" tests/test_architecture.py
+
+.PHONY: bench
+bench: .venv/.installed ## what the service costs over the bare graphs
+	@$(DEV)/python tests/bench/overhead.py
+
+.PHONY: proto
+proto: .venv/.installed ## regenerate the stubs of wstar.proto
+	@$(DEV)/python -m grpc_tools.protoc -Iproto --python_out=proto --pyi_out=proto \
+		--grpc_python_out=proto wstar/v1/wstar.proto
+
+.PHONY: demo-world
+demo-world: .venv/.installed ## train the demo world from nothing and export it (hours; resumes)
+	@$(DEV)/wstar-train demo-world --run "$(RUN)"
+	@$(DEV)/wstar-export repository --run "$(RUN)" --output model_repository/demo
+
+.PHONY: clean
+clean: ## remove environments, caches and demo output (runs/ stays)
+	@rm -rf .venv .venv-demo build dist *.egg-info demo-output .hypothesis .*_cache
+	@find proto training export service tests -name __pycache__ -type d -exec rm -rf {} +

@@ -1,0 +1,10 @@
+"""`python -m wstar_service` is `wstar-serve`."""
+
+from __future__ import annotations
+
+import sys
+
+from wstar_service.server import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""Decodes, aligns and encodes pictures in threads, so that the event loop never waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wstar.errors import InvalidInput, LimitExceeded
+from wstar.images import Format, decode, encode, encoder_input
+from wstar.v1 import wstar_pb2 as pb
+
+Pixels = NDArray[np.uint8]
+Result = TypeVar("Result")
+
+
+class Pictures:
+    """Pictures of one server; as many at once as there are threads, which bounds the memory."""
+
+    def __init__(self, side: int, max_bytes: int, max_pixels: int, threads: int) -> None:
+        self._side = side
+        self._max_bytes = max_bytes
+        self._max_pixels = max_pixels
+        self._pool = ThreadPoolExecutor(threads, "pictures")
+
+    async def read(self, pictures: Sequence[pb.Picture], fields: Sequence[str]) -> list[Pixels]:
+        """Make encoder inputs uint8 (S, S, 3) of pictures; `fields` are their request paths.
+
+        Raises ImageError, InvalidInput (landmarks), LimitExceeded (bytes, pixels).
+        """
+        return await self._all(
+            [partial(self._read, *item) for item in zip(pictures, fields, strict=True)]
+        )
+
+    async def write(self, images: Pixels, format: Format) -> list[bytes]:
+        """Encode generated pictures uint8 (B, R, R, 3)."""
+        return await self._all([partial(encode, image, format) for image in images])
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    async def _all(self, tasks: Sequence[Callable[[], Result]]) -> list[Result]:
+        """Run tasks in the pool; when one fails or the caller goes, the rest does not start."""
+        loop = asyncio.get_running_loop()
+        futures = [loop.run_in_executor(self._pool, task) for task in tasks]
+        try:
+            return await asyncio.gather(*futures)
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def _read(self, picture: pb.Picture, field: str) -> Pixels:
+        try:
+            rgb = decode(picture.data, max_bytes=self._max_bytes, max_pixels=self._max_pixels)
+        except LimitExceeded as error:
+            raise LimitExceeded(f"{field}.data", error.found, error.limit, error.unit) from error
+        except InvalidInput as error:
+            raise type(error)(f"{field}.data", error.value, error.allowed) from error
+        try:
+            return encoder_input(rgb, self._side, _landmarks(picture))
+        except InvalidInput as error:
+            raise type(error)(f"{field}.landmarks", error.value, error.allowed) from error
+
+
+def _landmarks(picture: pb.Picture) -> NDArray[np.float64] | None:
+    """Five points (x, y) in px in the order of `wstar.images.LANDMARKS`, None for none."""
+    if not picture.HasField("landmarks"):
+        return None
+    found = picture.landmarks
+    points = (found.left_eye, found.right_eye, found.nose, found.left_mouth, found.right_mouth)
+    return np.array([(point.x_px, point.y_px) for point in points])

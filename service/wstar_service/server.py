@@ -1,0 +1,152 @@
+"""The server: listens, proves itself, serves, and stops when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+import wstar
+from wstar.errors import WstarError
+from wstar.graphs import Space
+from wstar.space import SpaceManifest
+from wstar.v1 import wstar_pb2 as pb
+from wstar.v1.wstar_pb2_grpc import add_LatentSpaceServiceServicer_to_server
+from wstar_service.calls import Calls
+from wstar_service.cpus import allowed_cpus
+from wstar_service.embedded import EmbeddedRunner
+from wstar_service.golden import check_golden
+from wstar_service.limits import Admission
+from wstar_service.metrics import Metrics
+from wstar_service.pictures import Pictures
+from wstar_service.pipeline import Pipeline
+from wstar_service.runner import GraphRunner
+from wstar_service.servicer import Servicer
+from wstar_service.settings import Address, Settings
+
+SERVICE = pb.DESCRIPTOR.services_by_name["LatentSpaceService"].full_name
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_LOG = logging.getLogger("wstar.server")
+
+
+class Server:
+    """One gRPC server over one runner, which it does not close."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        runner: GraphRunner,
+        manifests: Mapping[Space, SpaceManifest],
+    ) -> None:
+        self._settings = settings
+        self._runner = runner
+        self._manifests = manifests
+        self._metrics = Metrics()
+        self._metrics.describe(wstar.__version__, runner.description, manifests)
+        self._stop_metrics: Callable[[], None] | None = None
+        self._calls = Calls(Admission(settings.max_concurrency), self._metrics)
+        self._pictures = Pictures(
+            manifests[Space.W_STAR].encoder_side,
+            settings.max_image_bytes,
+            settings.max_image_pixels,
+            settings.threads or allowed_cpus(),
+        )
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self._grpc = grpc.aio.server(
+            options=(
+                ("grpc.max_receive_message_length", settings.max_message_bytes),
+                ("grpc.max_send_message_length", -1),
+                # A second server on the same port would silently take half of the calls.
+                ("grpc.so_reuseport", 0),
+            )
+        )
+        servicer = Servicer(
+            self._calls,
+            Pipeline(runner, manifests),
+            self._pictures,
+            manifests,
+            settings,
+            runner.description,
+        )
+        add_LatentSpaceServiceServicer_to_server(servicer, self._grpc)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        if settings.reflection:
+            names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, self._grpc)
+
+    async def listen(self) -> tuple[Address, Address | None]:
+        """Open the ports, not serving yet; return where gRPC and metrics listen.
+
+        Raises OSError, RuntimeError: an address cannot be listened on.
+        """
+        await self._set_health(_NOT_SERVING)
+        port = self._grpc.add_insecure_port(str(self._settings.listen))
+        metrics = None
+        if self._settings.metrics is not None:
+            metrics, self._stop_metrics = self._metrics.listen(self._settings.metrics)
+        await self._grpc.start()
+        return Address(self._settings.listen.host, port), metrics
+
+    async def make_ready(self) -> None:
+        """Reproduce the golden requests, then serve; raises WstarError if that fails."""
+        await check_golden(self._runner, self._manifests)
+        self._calls.ready = True
+        await self._set_health(_SERVING)
+
+    async def stop(self) -> None:
+        """Refuse new calls, give those in flight `grace_s` seconds, and close the ports."""
+        await self._health.enter_graceful_shutdown()
+        await self._grpc.stop(self._settings.grace_s)
+        self._pictures.close()
+        if self._stop_metrics is not None:
+            await asyncio.to_thread(self._stop_metrics)
+
+    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        for name in ("", SERVICE):
+            await self._health.set(name, status)
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; print the address on stdout once ready.
+
+    Raises WstarError, OSError, RuntimeError when the server cannot become ready.
+    """
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    threads = settings.threads or allowed_cpus()
+    runner = await asyncio.to_thread(EmbeddedRunner.open, settings.repository, threads)
+    try:
+        server = Server(settings, runner, await runner.manifests())
+        try:
+            address, metrics = await server.listen()
+            _LOG.info("listening on %s, metrics on %s, %d threads", address, metrics, threads)
+            await server.make_ready()
+            print(address, flush=True)
+            await stopped.wait()
+            _LOG.info("stopping, %g s for calls in flight", settings.grace_s)
+        finally:
+            await server.stop()
+    finally:
+        await runner.close()
+
+
+def main() -> int:
+    """Run `wstar-serve`; 0 after a graceful stop, 1 with a message if it could not serve."""
+    settings = Settings.from_args(sys.argv[1:], os.environ)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)
+    try:
+        asyncio.run(serve(settings))
+    except (WstarError, OSError, RuntimeError) as error:
+        _LOG.error("cannot serve: %s", error)
+        return 1
+    return 0

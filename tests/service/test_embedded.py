@@ -1,0 +1,200 @@
+"""The embedded runner on tiny ONNX graphs: same answers as the arithmetic, clear refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import pytest
+
+from wstar.errors import ContractMismatch, RunnerUnavailable
+from wstar.graphs import Space
+from wstar_service.cpus import allowed_cpus
+from wstar_service.embedded import EmbeddedRunner
+from wstar_service.runner import Array
+
+if TYPE_CHECKING:
+    from tests.service.conftest import World
+
+
+@pytest.fixture
+def copy(repository: Path, tmp_path: Path) -> Path:
+    """A repository of one's own to break."""
+    return Path(shutil.copytree(repository, tmp_path / "copy"))
+
+
+def run(runner: EmbeddedRunner, graph: str, **arrays: Array) -> dict[str, Any]:
+    async def scenario() -> dict[str, Any]:
+        try:
+            return await runner.run(graph, **arrays)
+        finally:
+            await runner.close()
+
+    return asyncio.run(scenario())
+
+
+def test_manifests_are_those_beside_the_flows(repository: Path, world: World) -> None:
+    runner = EmbeddedRunner.open(repository, 1)
+    manifests = asyncio.run(runner.manifests())
+    assert set(manifests) == set(Space)
+    for space in Space:
+        assert manifests[space].to_json() == world.manifest(space).to_json()
+    assert runner.description.startswith("onnxruntime ")
+
+
+def test_graphs_compute_the_world(repository: Path, world: World) -> None:
+    runner = EmbeddedRunner.open(repository, 1)
+    w = np.stack([world.values(byte, Space.W_PLUS) for byte in (0, 51, 255)])
+    found = run(runner, "flow_id", w=w)
+    assert set(found) == {"w_star", "logits"}
+    np.testing.assert_array_equal(found["w_star"], 4 * w)
+    np.testing.assert_allclose(found["logits"], world.logits(4 * w), atol=1e-6)
+
+
+def test_a_batch_above_the_graph_s_is_split_and_joined(repository: Path) -> None:
+    runner = EmbeddedRunner.open(repository, 1)
+    image = np.random.default_rng(0).integers(0, 256, (37, 8, 8, 3)).astype(np.uint8)
+    sizes: list[int] = []
+    session = runner._sessions["encoder"]
+
+    class Counting:
+        def run(self, names: list[str], arrays: dict[str, Any]) -> list[Array]:
+            sizes.append(len(arrays["image"]))
+            return list(session.run(names, arrays))
+
+    runner._sessions = {"encoder": Counting()}
+    w = run(runner, "encoder", image=image)["w"]
+    assert sizes == [16, 16, 5]
+    np.testing.assert_allclose(w[:, 0, :192] * 255, image.reshape(37, -1), atol=1e-4)
+
+
+def test_a_failing_graph_is_the_engine_s_fault(repository: Path) -> None:
+    runner = EmbeddedRunner.open(repository, 1)
+    with pytest.raises(RunnerUnavailable, match="graph 'flow' failed"):
+        run(runner, "flow", w=np.zeros((1, 5, 512), np.float32))
+
+
+def test_a_cancelled_run_that_waits_its_turn_never_starts(world: World) -> None:
+    free, busy, ran = threading.Event(), threading.Event(), []
+
+    class Waiting:
+        def run(self, names: list[str], arrays: dict[str, Any]) -> list[Any]:
+            ran.append(float(arrays["w_star"][0, 0, 0]))
+            busy.set()
+            free.wait(10)
+            return [arrays["w_star"][:, 0, :40]]
+
+    async def scenario() -> None:
+        specs = list(world.specs.values())
+        runner = EmbeddedRunner({}, specs, {"classifiers": Waiting()})
+        codes = np.stack([np.full((4, 512), i, np.float32) for i in range(3)])
+        tasks = [
+            asyncio.ensure_future(runner.run("classifiers", w_star=codes[i : i + 1]))
+            for i in range(3)
+        ]
+        await asyncio.to_thread(busy.wait, 10)
+        tasks[1].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await tasks[1]
+        free.set()
+        await tasks[2]
+        await runner.close()
+
+    asyncio.run(scenario())
+    assert ran == [0.0, 2.0]
+
+
+def rename_output(path: Path) -> None:
+    model = onnx.load(path)
+    model.graph.node[-1].output[0] = model.graph.output[0].name = "codes"
+    onnx.save(model, path)
+
+
+def fix_batch(path: Path) -> None:
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(model, path)
+
+
+def widen(path: Path) -> None:
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 16
+    onnx.save(model, path)
+
+
+def retype(path: Path) -> None:
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    onnx.save(model, path)
+
+
+@pytest.mark.parametrize(
+    ("graph", "change", "tensor"),
+    [
+        ("encoder", rename_output, "outputs"),
+        ("encoder", fix_batch, "input 'image' shape"),
+        ("encoder", widen, "input 'image' shape"),
+        ("encoder", retype, "input 'image' type"),
+        ("generator", Path.unlink, "1/model.onnx"),
+        ("flow_plus", lambda path: path.write_bytes(b"no graph"), "1/model.onnx"),
+    ],
+)
+def test_a_graph_that_is_not_the_contract_s_is_named(
+    copy: Path, graph: str, change: Callable[[Path], object], tensor: str
+) -> None:
+    change(copy / graph / "1" / "model.onnx")
+    with pytest.raises(ContractMismatch) as caught:
+        EmbeddedRunner.open(copy, 1)
+    assert (caught.value.graph, caught.value.tensor) == (graph, tensor)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "tensor"),
+    [
+        ("space", "W_PLUS", "space.json space"),
+        ("encoder_side", 16, "space.json encoder_side"),
+        ("attributes", [str(i) for i in range(40)], "space.json attributes"),
+        ("contract_version", 0, "contract_version"),
+    ],
+)
+def test_spaces_that_disagree_are_named(copy: Path, key: str, value: object, tensor: str) -> None:
+    path = copy / "flow_id" / "space.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(ContractMismatch) as caught:
+        EmbeddedRunner.open(copy, 1)
+    assert caught.value.tensor == tensor
+
+
+def test_no_repository_at_all(tmp_path: Path) -> None:
+    with pytest.raises(ContractMismatch, match=r"graph 'flow', space\.json"):
+        EmbeddedRunner.open(tmp_path, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("cpu.max", "max 100000", None),
+        ("cpu.max", "150000 100000", 2),
+        ("cpu.max", "10000 100000", 1),
+        ("cpu/cpu.cfs_quota_us", "-1", None),
+        ("cpu/cpu.cfs_quota_us", "50000", 1),
+        ("none", "", None),
+    ],
+)
+def test_cpus_follow_affinity_and_quota(
+    tmp_path: Path, name: str, text: str, expected: int | None
+) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    (path.parent / "cpu.cfs_period_us").write_text("100000")
+    affinity = allowed_cpus(tmp_path / "nowhere")
+    assert affinity >= 1
+    assert allowed_cpus(tmp_path) == min(affinity, expected or affinity)

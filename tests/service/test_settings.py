@@ -1,0 +1,85 @@
+"""Flags, variables and defaults of `wstar-serve`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from wstar_service.settings import Address, Settings
+
+
+def test_defaults() -> None:
+    settings = Settings.from_args(["--repository", "here"], {})
+    assert settings == Settings(Path("here"))
+    assert settings.listen == Address("127.0.0.1", 50051)
+
+
+def test_every_setting_is_a_flag_and_a_variable() -> None:
+    expected = Settings(
+        repository=Path("here"),
+        listen=Address("[::1]", 0),
+        metrics=Address("0.0.0.0", 9464),
+        threads=3,
+        max_image_bytes=4,
+        max_image_pixels=5,
+        max_message_bytes=6,
+        max_batch=7,
+        max_concurrency=8,
+        reflection=False,
+        grace_s=0.5,
+    )
+    texts = {
+        field.name: str(getattr(expected, field.name)) for field in dataclasses.fields(Settings)
+    }
+    assert all(
+        getattr(expected, field.name) != field.default for field in dataclasses.fields(Settings)
+    )
+    variables = {f"WSTAR_{name.upper()}": text for name, text in texts.items()}
+    assert Settings.from_args([], variables) == expected
+    flags = [
+        part
+        for name, text in texts.items()
+        if name != "reflection"
+        for part in (f"--{name.replace('_', '-')}", text)
+    ]
+    assert Settings.from_args([*flags, "--no-reflection"], {}) == expected
+
+
+def test_flags_win_over_variables() -> None:
+    settings = Settings.from_args(
+        ["--repository=here", "--max-batch=2", "--reflection"],
+        {"WSTAR_MAX_BATCH": "3", "WSTAR_THREADS": "4", "WSTAR_REFLECTION": "no"},
+    )
+    assert (settings.max_batch, settings.threads, settings.reflection) == (2, 4, True)
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ", "message"),
+    [
+        ([], {}, "the repository is missing"),
+        (["--repository=x", "--max-batch=0"], {}, "--max-batch: found '0'"),
+        (["--repository=x", "--listen=50051"], {}, "--listen: found '50051'"),
+        (["--repository=x", "--listen=a:65536"], {}, "port 0 to 65535"),
+        (["--repository=x", "--grace-s=nan"], {}, "0 to 3600 seconds"),
+        (["--repository=x"], {"WSTAR_THREADS": "two"}, "WSTAR_THREADS: found 'two'"),
+        (["--repository=x"], {"WSTAR_REFLECTION": "perhaps"}, "WSTAR_REFLECTION: found 'perhaps'"),
+    ],
+)
+def test_wrong_values_are_named(
+    argv: list[str], environ: dict[str, str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        Settings.from_args(argv, environ)
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_help_names_units_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        Settings.from_args(["--help"], {})
+    text = " ".join(capsys.readouterr().out.split())
+    for flag in ("--max-image-bytes BYTES", "--grace-s SECONDS", "--listen HOST:PORT"):
+        assert flag in text
+    assert "(default: 127.0.0.1:50051)" in text

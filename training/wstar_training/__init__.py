@@ -1,0 +1,1 @@
+"""Training of the W* spaces and of the demo world."""

@@ -1,0 +1,1 @@
+"""The demo world: procedural faces whose every attribute is known."""
