@@ -118,8 +118,8 @@ def encode(rgb: RGB, format: Format, quality: int = 95) -> bytes:
     Parameters
     ----------
     rgb: uint8 (H, W, 3).
-    format: PNG (lossless), JPEG (full colour resolution) or WEBP.
-    quality: 1 to 100, of JPEG and WEBP.
+    format: PNG or WEBP (lossless), or JPEG (full colour resolution).
+    quality: 1 to 100, of JPEG.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def encode(rgb: RGB, format: Format, quality: int = 95) -> bytes:
         # Halved colour would smear lips and eyes of small faces.
         picture.save(data, "JPEG", quality=quality, subsampling="4:4:4")
     elif format == "WEBP":
-        picture.save(data, "WEBP", quality=quality)
+        picture.save(data, "WEBP", lossless=True)
     else:
         raise InvalidInput("format", format, "PNG, JPEG, WEBP")
     return data.getvalue()

@@ -92,11 +92,9 @@ class Embeddings:
     timings: Timings
 
     def __len__(self) -> int:
-        """Return the number of faces."""
         return len(self.items)
 
     def __getitem__(self, index: int) -> Embedding:
-        """Return one embedding."""
         return self.items[index]
 
     @property
@@ -151,11 +149,17 @@ class Distances:
 
 @dataclass(frozen=True, eq=False)
 class Classifications:
-    """Scores of each face, in the order they were sent."""
+    """Scores of each face, in the order they were sent; a sequence of `Scores`."""
 
     scores: tuple[Scores, ...]
     space_id: str
     timings: Timings
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, index: int) -> Scores:
+        return self.scores[index]
 
 
 @dataclass(frozen=True, eq=False)

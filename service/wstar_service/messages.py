@@ -151,9 +151,10 @@ def write_scores(
     logits: Float32, attributes: Sequence[str], positions: Sequence[int] | None = None
 ) -> list[pb.AttributeScore]:
     """Pack the logits (K,) of one face, all or those at `positions`, with probabilities."""
-    probabilities = sigmoid(logits)
+    # Python floats: reading numpy's one by one takes longer than the read-out itself.
+    values, probabilities = logits.tolist(), sigmoid(logits).tolist()
     return [
-        pb.AttributeScore(attribute=attributes[k], logit=logits[k], probability=probabilities[k])
+        pb.AttributeScore(attribute=attributes[k], logit=values[k], probability=probabilities[k])
         for k in (range(len(attributes)) if positions is None else positions)
     ]
 
@@ -163,7 +164,8 @@ def write_distances(found: Distances, attributes: Sequence[str]) -> pb.DistanceR
     shape = found.squared.shape
     reply = pb.DistanceResponse(rows=shape[0], columns=shape[1] if len(shape) == 2 else 1)
     squared, ranks = found.squared.ravel(), found.percentile.ravel()
-    for value, root, rank in zip(squared, np.sqrt(squared), ranks, strict=True):
+    columns = (squared.tolist(), np.sqrt(squared).tolist(), ranks.tolist())
+    for value, root, rank in zip(*columns, strict=True):
         reply.distances.add(squared_distance=value, distance=root, percentile=rank)
     if found.explained is not None:
         _write_shares(reply, found.explained, attributes)

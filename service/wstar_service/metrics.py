@@ -71,7 +71,8 @@ class Metrics:
 
     def listen(self, address: Address) -> tuple[Address, Callable[[], None]]:
         """Answer scrapes over HTTP from a thread; return where, and how to end it."""
-        httpd, thread = start_http_server(address.port, address.host, registry=self.registry)
+        host = address.host.strip("[]")
+        httpd, thread = start_http_server(address.port, host, registry=self.registry)
 
         def stop() -> None:
             httpd.shutdown()

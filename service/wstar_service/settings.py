@@ -66,36 +66,34 @@ class Settings:
 
         Raises SystemExit with status 2 and a line on stderr for a value that is not allowed.
         """
-        parser = _parser()
-        for action in parser._actions:
-            variable = environ.get(_variable(action.dest))
-            if variable is None or action.dest == "help":
-                continue
-            try:
-                read: Callable[[str], Any] = action.type or _boolean  # type: ignore[assignment]
-                parser.set_defaults(**{action.dest: read(variable)})
-            except argparse.ArgumentTypeError as error:
-                parser.error(f"{_variable(action.dest)}: {error}")
+        parser, readers = _parser()
+        for name, read in readers.items():
+            variable = f"WSTAR_{name.upper()}"
+            if variable in environ:
+                try:
+                    parser.set_defaults(**{name: read(environ[variable])})
+                except argparse.ArgumentTypeError as error:
+                    parser.error(f"{variable}: {error}")
         found = vars(parser.parse_args(argv))
         if found["repository"] is None:
             parser.error("the repository is missing: --repository DIR or WSTAR_REPOSITORY=DIR")
         return cls(**found)
 
 
-def _variable(name: str) -> str:
-    return f"WSTAR_{name.upper()}"
-
-
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[str], Any]]]:
+    """Describe the flags; the second part reads the text of each setting, by name."""
     parser = argparse.ArgumentParser(
         prog="wstar-serve",
         description="Serve a repository of wstar graphs over gRPC.",
         epilog="Every flag is also a variable: --max-batch is WSTAR_MAX_BATCH. Flags win.",
     )
     default = Settings(Path())
+    readers: dict[str, Callable[[str], Any]] = {"repository": Path, "reflection": _boolean}
 
     def add(flag: str, read: Callable[[str], Any], unit: str, text: str) -> None:
-        value = getattr(default, flag.replace("-", "_"))
+        name = flag.replace("-", "_")
+        value = getattr(default, name)
+        readers[name] = read
         shown = "" if value is None else f" (default: {value})"
         parser.add_argument(f"--{flag}", type=read, metavar=unit, default=value, help=text + shown)
 
@@ -115,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         help="let clients list the calls (default: yes)",
     )
     add("grace-s", _seconds, "SECONDS", "time for calls in flight to finish after SIGTERM")
-    return parser
+    return parser, readers
 
 
 def _whole(text: str) -> int:

@@ -11,7 +11,7 @@ import pytest
 from wstar.attributes import ATTRIBUTES
 from wstar.codes import Code
 from wstar.graphs import Space
-from wstar.images import decode
+from wstar.images import decode, encode, encoder_input
 from wstar.v1 import wstar_pb2 as pb
 
 if TYPE_CHECKING:
@@ -76,6 +76,27 @@ def test_embed_reads_pictures_and_carries_codes_over(world: World) -> None:
     timings = reply.timings
     assert 0 < timings.graphs_ms <= timings.total_ms
     assert 0 < timings.decode_ms <= timings.total_ms
+
+
+def test_landmarks_choose_the_part_of_the_picture(world: World) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (80, 100, 3)).astype(np.uint8)
+    points = [(40.0, 30.0), (60.0, 32.0), (50.0, 40.0), (42.0, 50.0), (58.0, 51.0)]
+    names = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+    landmarks = pb.Landmarks(
+        **{name: pb.Point(x_px=x, y_px=y) for name, (x, y) in zip(names, points, strict=True)}
+    )
+    picture = pb.Picture(data=encode(rgb, "PNG"), landmarks=landmarks)
+
+    async def scenario() -> pb.EmbedResponse:
+        async with world.serving() as running:
+            request = pb.EmbedRequest(faces=[pb.Face(picture=picture)], space=pb.SPACE_W_PLUS)
+            reply: pb.EmbedResponse = await running.stub.Embed(request)
+            return reply
+
+    code = Code.from_message(asyncio.run(scenario()).embeddings[0].code, "code").values
+    expected = encoder_input(rgb, 8, points)
+    assert (expected != encoder_input(rgb, 8)).any()
+    np.testing.assert_allclose(code[0, :192] * 255, expected.ravel(), atol=1e-4)
 
 
 def test_embed_runs_only_what_is_asked_for(world: World) -> None:

@@ -6,9 +6,12 @@ that dimension, and a flow on the codes' principal coordinates loses nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wstar.errors import CheckpointError
 from wstar.graphs import W_DIM, n_latent
 
 _SLOPE = 0.2
@@ -53,5 +56,24 @@ class DemoEncoder(nn.Module):
     def forward(self, picture: Tensor) -> Tensor:
         """Encode a picture float32 (N, 3, 64, 64) in [-1, 1]."""
         x = self.down(functional.leaky_relu(self.stem(picture), _SLOPE))
-        w: Tensor = self.to_w(self.project(x.flatten(1)))
-        return w.unflatten(1, (self.n_latent, W_DIM))
+        w: Tensor = self.to_w(self.project(x.flatten(1))).unflatten(1, (self.n_latent, W_DIM))
+        return w
+
+
+def encoder_from_state(state: Mapping[str, Tensor], resolution: int) -> DemoEncoder:
+    """Rebuild an encoder from its state dict alone, in evaluation mode.
+
+    resolution: side of the generator's pictures in px.
+
+    Raises
+    ------
+    CheckpointError: a tensor is missing, unknown or of another shape.
+    """
+    try:
+        encoder = DemoEncoder(resolution, features=len(state["project.bias"]))
+        encoder.load_state_dict(state)
+    except KeyError as error:
+        raise CheckpointError(f"encoder: no {error}") from error
+    except RuntimeError as error:
+        raise CheckpointError(f"encoder: {error}") from error
+    return encoder.eval().requires_grad_(False)

@@ -20,6 +20,10 @@ from torch import Tensor, nn
 from wstar.errors import CheckpointError, InvalidInput
 
 
+_OVERSAMPLING = 16
+_SUBSPACE_ITERATIONS = 4
+
+
 class _Scale(nn.Sequential):
     """Three linear layers with LeakyReLU between; the last starts at zero, the map at identity."""
 
@@ -58,15 +62,15 @@ class Coupling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., dim) to (..., dim)."""
-        kept, moved = x[..., self.kept], x[..., self.moved]
+        kept, moved = x.index_select(-1, self.kept), x.index_select(-1, self.moved)
         moved = moved * torch.exp(self.s(kept)) + self.t(kept)
-        return torch.cat([kept, moved], -1)[..., self.order]
+        return torch.cat([kept, moved], -1).index_select(-1, self.order)
 
     def inverse(self, y: Tensor) -> Tensor:
         """Undo `forward`, (..., dim) to (..., dim)."""
-        kept, moved = y[..., self.kept], y[..., self.moved]
+        kept, moved = y.index_select(-1, self.kept), y.index_select(-1, self.moved)
         moved = (moved - self.t(kept)) * torch.exp(-self.s(kept))
-        return torch.cat([kept, moved], -1)[..., self.order]
+        return torch.cat([kept, moved], -1).index_select(-1, self.order)
 
 
 def half_masks(dim: int, couplings: int, seed: int) -> list[Tensor]:
@@ -88,7 +92,7 @@ class Flow(nn.Module):
     ----------
     couplings: the maps f is composed of, each on `dim` coordinates; none is the identity, W_PLUS.
     mean: float32 (n, 512), μ of the training codes.
-    std: σ of the training codes, one number.
+    std: σ, one number: the standard deviation of the training codes along the basis.
     basis: float32 (r, n·512) with orthonormal rows for `principal`; None for `rows`.
     """
 
@@ -110,14 +114,19 @@ class Flow(nn.Module):
         centred = (w - self.mean) / self.std
         return centred if self.basis is None else centred.flatten(1) @ self.basis.T
 
+    def codes(self, x: Tensor) -> Tensor:
+        """The codes (N, n, 512) that have coordinates x and nothing outside the basis."""
+        centred = x if self.basis is None else (x @ self.basis).unflatten(1, self.mean.shape)
+        return self.mean + self.std * centred
+
     def map(self, x: Tensor) -> Tensor:
-        """f on coordinates, any leading shape."""
+        """Map coordinates by f, any leading shape."""
         for coupling in self.couplings:
             x = coupling(x)
         return x
 
     def map_inverse(self, y: Tensor) -> Tensor:
-        """f⁻¹ on coordinates, any leading shape."""
+        """Map coordinates by f⁻¹, any leading shape."""
         for coupling in reversed(self.couplings):
             y = cast(Coupling, coupling).inverse(y)
         return y
@@ -143,19 +152,28 @@ class Flow(nn.Module):
 def principal_axes(w: Tensor, r: int) -> tuple[Tensor, float, Tensor]:
     """Mean (n, 512), standard deviation and the first r principal axes (r, n·512) of codes.
 
-    `w` is (N, n, 512) with N > r. Axes are ordered by falling variance, in float64 inside.
+    `w` is (N, n, 512) with N > r. Axes are ordered by falling variance; float64 inside, by
+    subspace iteration (Halko et al. 2011, algorithm 4.4), exact where codes have rank r. The
+    standard deviation is that of the r coordinates: in its units they have variance 1 on average.
 
     Raises
     ------
     InvalidInput: r outside 1..min(N - 1, n·512).
     """
-    mean = w.double().mean(0)
-    centred = (w.double() - mean).flatten(1)
-    if not 1 <= r <= min(len(w) - 1, centred.shape[1]):
-        raise InvalidInput("r", r, f"1 to {min(len(w) - 1, centred.shape[1])}")
-    values, vectors = torch.linalg.eigh(centred.T @ centred)
-    basis = vectors[:, -r:].flip(1).T
-    return mean.float(), float(centred.std()), basis.float().contiguous()
+    mean = w.mean(0, dtype=torch.float64)
+    centred = (w - mean).flatten(1)
+    largest = min(len(w) - 1, centred.shape[1])
+    if not 1 <= r <= largest:
+        raise InvalidInput("r", r, f"1 to {largest}")
+    generator = torch.Generator().manual_seed(0)
+    width = min(r + _OVERSAMPLING, largest)
+    axes = torch.randn(centred.shape[1], width, dtype=torch.float64, generator=generator)
+    for _ in range(_SUBSPACE_ITERATIONS):
+        axes = torch.linalg.qr(centred.T @ (centred @ axes)).Q
+    _, singular, turned = torch.linalg.svd(centred @ axes, full_matrices=False)
+    basis = (turned @ axes.T)[:r]
+    std = float(singular[:r].square().sum().div(r * (len(w) - 1)).sqrt())
+    return mean.float(), std, basis.float().contiguous()
 
 
 def flow_checkpoint(flow: Flow) -> dict[str, Any]:

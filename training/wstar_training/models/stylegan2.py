@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from wstar.errors import CheckpointError, InvalidInput
 from wstar.graphs import W_DIM, n_latent
 from wstar_training.models.ops import ModulatedConv, Upsample, leaky_relu
 
@@ -134,3 +135,33 @@ class Generator(nn.Module):
             x = self.convs[first](x, w[:, first + 1], self.noises[f"noise_{first + 1}"])
             picture = to_rgb(x, w[:, first + 2], picture)
         return picture
+
+
+def generator_from_state(state: Mapping[str, Tensor]) -> Generator:
+    """Rebuild a generator from its state dict alone, in evaluation mode.
+
+    Resolution, channels and the kind of noise maps are read off the shapes.
+
+    Raises
+    ------
+    CheckpointError: a tensor is missing, unknown or of another shape.
+    """
+    try:
+        resolution = state[f"noises.noise_{_count(state, 'noises.') - 1}"].shape[-1]
+        channels = {4: state["input.input"].shape[1]}
+        for index in range(0, _count(state, "convs."), 2):
+            channels[2 ** (index // 2 + 3)] = len(state[f"convs.{index}.activate.bias"])
+        generator = Generator(
+            resolution, channels, noise_per_channel=state["noises.noise_0"].shape[1] > 1
+        )
+        generator.load_state_dict(state)
+    except KeyError as error:
+        raise CheckpointError(f"generator: no {error}") from error
+    except (InvalidInput, RuntimeError) as error:
+        raise CheckpointError(f"generator: {error}") from error
+    return generator.eval().requires_grad_(False)
+
+
+def _count(state: Mapping[str, Tensor], prefix: str) -> int:
+    """How many modules or parameters of a list there are under `prefix`."""
+    return len({key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)})

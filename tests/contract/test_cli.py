@@ -1,0 +1,308 @@
+"""The command against canned replies: tables, JSON, files, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from wstar import __version__
+from wstar.cli import SERVER_VARIABLE, main, parser
+from wstar.code_files import read_codes
+from wstar.errors import ImageError, Overloaded, SpaceMismatch
+from wstar.tables import table
+
+if TYPE_CHECKING:
+    from tests.contract.conftest import Canned
+
+Wstar = Callable[..., int]
+
+
+@pytest.fixture
+def wstar(canned: Canned, monkeypatch: pytest.MonkeyPatch) -> Wstar:
+    """Run the command against the canned server."""
+    monkeypatch.setenv(SERVER_VARIABLE, canned.target)
+    return lambda *arguments: main([str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> list[Path]:
+    """Two files; the canned server answers by their lengths."""
+    paths = [tmp_path / "one.png", tmp_path / "two.png"]
+    for length, path in enumerate(paths, start=1):
+        path.write_bytes(b"x" * length)
+    return paths
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> Any:  # noqa: ANN401
+    return json.loads(capsys.readouterr().out)
+
+
+def test_info(wstar: Wstar, capsys: pytest.CaptureFixture[str]) -> None:
+    assert wstar("info") == 0
+    text = capsys.readouterr().out
+    for part in ("wstar 1.2.3, canned runner", "w_star-canned", "pearson", "0.75", "max_batch"):
+        assert part in text
+    assert wstar("info", "--json") == 0
+    facts = printed(capsys)
+    assert facts["limits"]["max_batch"] == 3
+    assert facts["spaces"][0]["space"] == "W_STAR"
+
+
+def test_embed_writes_codes_once(
+    wstar: Wstar, faces: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "codes.npz"
+    assert wstar("embed", *faces, "--output", output) == 0
+    assert "2 x 2 x 512 float32, space id w_star-canned" in capsys.readouterr().out
+    names, codes = read_codes(output)
+    assert names == [str(path) for path in faces]
+    assert [code.values[0, 0] for code in codes] == [1.0, 2.0]
+    written = output.read_bytes()
+    assert wstar("embed", faces[0], "--output", output) == 2
+    assert "--force" in capsys.readouterr().err
+    assert output.read_bytes() == written
+    assert wstar("embed", faces[0], "--output", output, "--force", "--json") == 0
+    assert printed(capsys)["shape"] == [1, 2, 512]
+    assert len(read_codes(output)[0]) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"one.png", "two.png", "codes.npz"}
+
+
+def test_a_failed_embed_leaves_no_file(
+    wstar: Wstar, canned: Canned, faces: list[Path], tmp_path: Path
+) -> None:
+    canned.error = Overloaded("the limit of 16 calls at once", 0.5)
+    assert wstar("embed", *faces, "--output", tmp_path / "codes.npz") == 1
+    assert not (tmp_path / "codes.npz").exists()
+
+
+def test_embed_needs_a_folder_and_the_right_ending(
+    wstar: Wstar, canned: Canned, faces: list[Path], tmp_path: Path
+) -> None:
+    assert wstar("embed", faces[0], "--output", tmp_path / "missing" / "codes.npz") == 2
+    assert wstar("embed", faces[0], "--output", tmp_path / "codes.txt") == 2
+    assert canned.requests == []
+
+
+def test_distance_of_two(
+    wstar: Wstar, canned: Canned, faces: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert wstar("distance", *faces, "--explain", "--ignore", "Male,Young", "--ignore", "Bald") == 0
+    (request,) = canned.requests
+    assert list(request.ignore_attributes) == ["Male", "Young", "Bald"]
+    text = capsys.readouterr().out
+    assert "one.png - two.png" in text
+    assert "squared distance" in text
+    assert "(no attribute)" in text
+    assert wstar("distance", *faces, "--explain", "--json") == 0
+    facts = printed(capsys)
+    assert facts["squared_distance"] == [0.0]
+    assert facts["shares"] == {"Male": 0.0}
+
+
+def test_distance_of_more_is_a_matrix_also_from_a_file(
+    wstar: Wstar, faces: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    codes = tmp_path / "codes.npz"
+    assert wstar("embed", *faces, "--output", codes) == 0
+    capsys.readouterr()
+    assert wstar("distance", codes, faces[0]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["squared", "distance", "one.png", "two.png", "one.png"]
+    assert lines[2].split() == ["one.png", "0", "1", "4"]
+    assert wstar("distance", codes, faces[0], "--explain") == 2
+    assert wstar("distance", faces[0]) == 2
+
+
+def test_classify(wstar: Wstar, faces: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert wstar("classify", *faces, "--attributes", "Smiling, Male") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["probability", "one.png", "two.png"]
+    assert lines[2].split() == ["Smiling", "0.731", "0.881"]
+    assert wstar("classify", faces[0], "--json") == 0
+    assert printed(capsys)["probabilities"][0]["Male"] == pytest.approx(0.2689, abs=1e-4)
+
+
+def test_edit_writes_one_picture_per_strength(
+    wstar: Wstar,
+    canned: Canned,
+    faces: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "out.jpg"
+    edit = ("edit", faces[0], "--output", output)
+    assert wstar(*edit, "--set", "Smiling=0.9", "--preserve", "Male") == 0
+    assert output.read_bytes() == b"1"
+    (request,) = canned.requests
+    assert request.edits[0].target_probability == 0.9
+    assert list(request.preserve) == ["Male"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[-2:] == ["Smiling", "Male"]
+    assert lines[2].split() == ["(before)", "0.500", "0.500"]
+    assert wstar(*edit, "--step", "Smiling=-2", "--strengths=-1,0.5", "--json") == 0
+    facts = printed(capsys)
+    assert [result["strength"] for result in facts["results"]] == [-1.0, 0.5]
+    assert (tmp_path / "out--1.jpg").read_bytes() == b"-1"
+    assert (tmp_path / "out-0.5.jpg").read_bytes() == b"0.5"
+    assert wstar(*edit, "--step", "Smiling=1") == 2
+    assert "--force" in capsys.readouterr().err
+    assert wstar(*edit, "--step", "Smiling=1", "--force") == 0
+
+
+def test_edit_refuses_what_cannot_be(
+    wstar: Wstar, canned: Canned, faces: list[Path], tmp_path: Path
+) -> None:
+    codes = tmp_path / "codes.npz"
+    assert wstar("embed", *faces, "--output", codes) == 0
+    canned.requests.clear()
+    picture = tmp_path / "out.png"
+    assert wstar("edit", faces[0], "--output", tmp_path / "out.gif") == 2
+    assert wstar("edit", codes, "--output", picture) == 2
+    both = ("--set", "Male=1", "--step", "Male=1")
+    assert wstar("edit", faces[0], "--output", picture, *both) == 2
+    assert canned.requests == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ImageError("faces[1].picture.data", b"xx", "a picture"), 2, "two.png: faces[1].picture"),
+        (SpaceMismatch("faces[0].code.space_id", "a", "b"), 2, "one.png: faces[0].code.space_id"),
+        (Overloaded("the limit of 16 calls at once", 0.5), 1, "try again in 0.5 s"),
+        (ZeroDivisionError("secret"), 1, "request-1"),
+    ],
+)
+def test_errors_of_the_server_name_the_file_and_choose_the_exit_code(
+    wstar: Wstar,
+    canned: Canned,
+    faces: list[Path],
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    code: int,
+    said: str,
+) -> None:
+    canned.error = error
+    assert wstar("classify", *faces) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("wstar: ")
+    assert said in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_a_missing_picture_and_a_missing_server(
+    wstar: Wstar, faces: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert wstar("classify", "missing.png") == 2
+    assert "missing.png: No such file" in capsys.readouterr().err
+    assert wstar("info", "--server", "127.0.0.1:1") == 1
+    assert "127.0.0.1:1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["info", "--server", "nowhere"],
+        ["info", "--timeout-s", "0"],
+        ["info", "--timeout-s", "nan"],
+        ["edit", "a.png"],
+        ["edit", "a.png", "--output", "b.png", "--set", "Smiling"],
+        ["edit", "a.png", "--output", "b.png", "--set", "Smiling=much"],
+        ["embed", "a.png", "--output", "b.npz", "--space", "W"],
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+
+
+def test_the_server_is_the_flag_then_the_variable_then_this_machine() -> None:
+    def server(environ: dict[str, str], *arguments: str) -> str:
+        return str(parser(environ).parse_args(["info", *arguments]).server)
+
+    assert server({}) == "127.0.0.1:50051"
+    assert server({SERVER_VARIABLE: "a:1"}) == "a:1"
+    assert server({SERVER_VARIABLE: "a:1"}, "--server", "b:2") == "b:2"
+    with pytest.raises(SystemExit):
+        server({SERVER_VARIABLE: "nowhere"})
+
+
+def test_help_states_units_defaults_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["edit", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for part in ("0 to 1", "SECONDS", "default: 60", "default: W_STAR_ID", "exit codes:"):
+        assert part in text
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"wstar {__version__}\n"
+
+
+def command(canned: Canned, *arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "wstar.cli", *arguments, "--server", canned.target],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_ctrl_c_ends_a_waiting_command_cleanly(canned: Canned, faces: list[Path]) -> None:
+    canned.gate.clear()
+    process = command(canned, "classify", str(faces[0]))
+    deadline = time.monotonic() + 20
+    while not canned.requests and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (130, b"", b"wstar: interrupted\n")
+
+
+def test_a_reader_that_leaves_is_no_error(canned: Canned) -> None:
+    process = command(canned, "info")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.wait(20) == 0
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+def test_tables_are_aligned() -> None:
+    text = table(["name", "value"], [["a", "1"], ["longer", "10.5"]])
+    assert text.splitlines() == [
+        "name    value",
+        "------  -----",
+        "a           1",
+        "longer   10.5",
+    ]
+
+
+def test_codes_on_disk_need_no_wstar_to_be_read(
+    wstar: Wstar, faces: list[Path], tmp_path: Path
+) -> None:
+    output = tmp_path / "codes.npz"
+    assert wstar("embed", *faces, "--f16", "--output", output) == 0
+    with np.load(output) as arrays:
+        assert set(arrays) == {"codes", "names", "space", "space_id"}
+        assert arrays["codes"].shape == (2, 2, 512)
+        assert str(arrays["space_id"]) == "w_star-canned"
+    # Readable by others as any new file is.
+    assert output.stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,70 @@
+"""What the codes allow: a free, not invertible map of the same codes on the same distance loss.
+
+T must be a bijection; this network need not be. Where both order distances equally well, the
+codes and not the flow set the limit.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from wstar_training.losses import distance_loss, pair_distances
+from wstar_training.loop import FlowData
+
+_WIDTH = 512
+_BATCH = 128
+_RATE = 1e-3
+_WEIGHT_DECAY = 1e-2
+_VALIDATE_EVERY = 200
+
+
+class FreeMap(nn.Module):
+    """Coordinates (N, r) to (N, out), linear plus three layers; squared distances imitate d."""
+
+    def __init__(self, dim: int, out: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim, out)
+        self.rest = nn.Sequential(
+            nn.Linear(dim, _WIDTH), nn.SiLU(), nn.Linear(_WIDTH, _WIDTH), nn.SiLU(),
+            nn.Linear(_WIDTH, out),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map coordinates to a Euclidean space."""
+        linear: Tensor = self.linear(x)
+        return linear + self.rest(x)
+
+
+def train_ceiling(data: FlowData, validation: FlowData, steps: int, seed: int = 0) -> FreeMap:
+    """Train on all pairs of batches; return the best validated map, in evaluation mode."""
+    torch.manual_seed(seed)
+    network = FreeMap(data.x.shape[1], data.x.shape[1])
+    unit = data.mean_distance()
+    optimizer = torch.optim.AdamW(network.parameters(), _RATE, weight_decay=_WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
+    )
+    random = np.random.default_rng(seed)
+    best, kept = math.inf, copy.deepcopy(network.state_dict())
+    for step in range(1, steps + 1):
+        rows = torch.from_numpy(random.choice(len(data), min(_BATCH, len(data)), replace=False))
+        batch = data.rows(rows)
+        loss = distance_loss(math.sqrt(unit) * network(batch.x), batch.features.float()) / unit**2
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if step % _VALIDATE_EVERY == 0 or step == steps:
+            with torch.no_grad():
+                found = unit * pair_distances(network(validation.x))
+                wanted = pair_distances(validation.features.float())
+                error = (found - wanted).square().mean().item()
+            if error < best:
+                best, kept = error, copy.deepcopy(network.state_dict())
+    network.load_state_dict(kept)
+    return network.eval().requires_grad_(False)

@@ -1,0 +1,105 @@
+"""Codes of picture sets, made once: W+ by the encoder, the axes they vary along, and what the
+judge sees in the pictures and in their reconstructions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from wstar_training import checkpoint
+from wstar_training.models.flow import Coupling, Flow, half_masks, principal_axes
+from wstar_training.perceptual import PerceptualDistance
+from wstar_training.sketch import CountSketch
+
+Batch = Callable[[NDArray[np.int64]], Tensor]
+
+_BATCH = 50
+_AXES_FROM = 10_000
+
+
+def over_batches(count: int, batch: Batch) -> Tensor:
+    """Concatenate `batch(rows)` over rows 0..count-1, few at a time: activations stay small."""
+    starts = range(0, count, _BATCH)
+    with torch.no_grad():
+        return torch.cat([batch(np.arange(a, min(a + _BATCH, count))) for a in starts])
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The affine subspace that codes vary in: `principal_axes` of the codes T trains on.
+
+    mean: float32 (n, 512). std: one number. basis: float32 (r, n·512).
+    """
+
+    mean: Tensor
+    std: float
+    basis: Tensor
+
+    def flow(self, couplings: int, hidden: int, seed: int) -> Flow:
+        """A new T on these axes, the identity until it is trained; no couplings is W_PLUS."""
+        masks = half_masks(len(self.basis), couplings, seed)
+        return Flow([Coupling(m, hidden) for m in masks], self.mean, self.std, self.basis)
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Codes by split, float32 (N, n, 512) in W+, and the axes of those T trains on."""
+
+    w: dict[str, Tensor]
+    axes: Axes
+
+
+def save_codes(path: Path, w: dict[str, Tensor], train: str, r: int) -> None:
+    """Write codes and the first r principal axes of the split `train`."""
+    mean, std, basis = principal_axes(w[train][:_AXES_FROM], r)
+    checkpoint.save(path, {"w": w, "mean": mean, "std": std, "basis": basis})
+
+
+def load_codes(path: Path) -> Codes:
+    """Read what `save_codes` wrote."""
+    content = checkpoint.load(path)
+    return Codes(content["w"], Axes(content["mean"], content["std"], content["basis"]))
+
+
+def sketched_features(judge: PerceptualDistance, count: int, size: int, pictures: Batch) -> Tensor:
+    """Features of pictures (`pictures` maps rows to a batch), sketched to float16 (count, size).
+
+    Their squared distances are those of the judge, up to the error of a `CountSketch`.
+    """
+    sketch: CountSketch | None = None
+
+    def batch(rows: NDArray[np.int64]) -> Tensor:
+        nonlocal sketch
+        features = torch.cat(judge.features(pictures(rows)), 1)
+        sketch = sketch or CountSketch(features.shape[1], size)
+        return sketch(features).half()
+
+    return over_batches(count, batch)
+
+
+def regenerated(generator: nn.Module, w: Tensor) -> Batch:
+    """Pictures G(w) by row, clamped to [-1, 1] as bytes are."""
+
+    def batch(rows: NDArray[np.int64]) -> Tensor:
+        pictures: Tensor = generator(w[torch.from_numpy(rows)])
+        return pictures.clamp(-1.0, 1.0)
+
+    return batch
+
+
+def matching_scale(axes: Axes, w: Tensor, features: Tensor) -> float:
+    """Factor on perceptual distances under which their mean is that of D* (eq. 1) in W+.
+
+    T then starts from distances of the right size, and W+ is compared at its best.
+    """
+    x = axes.flow(0, 1, 0).coordinates(w).double()
+    latent = 2.0 * x.var(0).sum() * axes.std**2 / math.prod(w.shape[1:])
+    return float(latent / (2.0 * features.double().var(0).sum()))

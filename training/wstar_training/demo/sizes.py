@@ -1,0 +1,80 @@
+"""How large a demo world is: the full one, and a quick one that only proves that all runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wstar_training.config import FlowOptions
+from wstar_training.demo.autoencoder import AutoencoderOptions
+from wstar_training.demo.judges import JudgeOptions
+from wstar_training.demo.pictures import Split
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Settings of every stage.
+
+    pictures: faces drawn per split.
+    identity_people, identity_views: people F learns to tell apart, and pictures of each.
+    axes: r, dimensions of W+ that T moves; codes vary in no more (`DemoEncoder.features`).
+    sketch: numbers kept of the features of a picture.
+    held_out: codes of the split `flow` that validate T instead of training it.
+    penalty: L2 penalty of C and of the served read-outs in W+ and W*.
+    edit_penalty: the same for W*_ID, whose hyperplanes are for editing: a stronger penalty turns
+        normals from what tells an attribute to what goes with it.
+    edit_faces: held-out faces edited per attribute.
+    """
+
+    pictures: dict[Split, int]
+    judge: JudgeOptions
+    identity: JudgeOptions
+    referee: JudgeOptions
+    identity_people: int
+    identity_views: int
+    autoencoder: AutoencoderOptions
+    axes: int
+    sketch: int
+    held_out: int
+    flow: FlowOptions
+    flow_id: FlowOptions
+    ceiling_steps: int
+    penalty: float = 1e-3
+    edit_penalty: float = 1e-3
+    edit_faces: int = 20
+
+
+FULL = Sizes(
+    pictures={"networks": 40_000, "validation": 2000, "flow": 30_000, "probe": 8000, "test": 4000},
+    judge=JudgeOptions(images=100_000, width=8, seed=0),
+    identity=JudgeOptions(images=80_000, width=8, seed=1),
+    referee=JudgeOptions(images=100_000, width=10, batch=48, seed=2),
+    identity_people=2000,
+    identity_views=12,
+    autoencoder=AutoencoderOptions(images=450_000),
+    axes=128,
+    sketch=4096,
+    held_out=1000,
+    flow=FlowOptions(couplings=13, steps=6000),
+    flow_id=FlowOptions(couplings=3, steps=800, identity_weight=1.0, validate_every=100),
+    ceiling_steps=4000,
+)
+
+QUICK = Sizes(
+    pictures={"networks": 320, "validation": 60, "flow": 300, "probe": 200, "test": 120},
+    judge=JudgeOptions(images=640, width=4, seed=0),
+    identity=JudgeOptions(images=640, width=4, seed=1),
+    referee=JudgeOptions(images=640, width=4, seed=2),
+    identity_people=20,
+    identity_views=4,
+    autoencoder=AutoencoderOptions(images=320),
+    axes=128,
+    sketch=512,
+    held_out=60,
+    flow=FlowOptions(couplings=13, steps=40, hidden=32, batch=32, validate_every=20),
+    flow_id=FlowOptions(
+        couplings=3, steps=10, hidden=32, batch=32, identity_batch=4, identity_weight=1.0,
+        validate_every=5,
+    ),
+    ceiling_steps=40,
+    edit_faces=4,
+)  # fmt: skip
