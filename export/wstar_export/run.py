@@ -18,9 +18,9 @@ from wstar.graphs import W_DIM, Space, n_latent
 from wstar.space import QUANTILES
 from wstar_training import checkpoint
 from wstar_training.models.classifiers import Classifiers
-from wstar_training.models.encoder import encoder_from_state
+from wstar_training.models.encoder import DemoEncoder, encoder_from_state
 from wstar_training.models.flow import Flow, flow_from_checkpoint
-from wstar_training.models.stylegan2 import generator_from_state
+from wstar_training.models.stylegan2 import Generator, generator_from_state
 
 FLOW_FILES = {Space.W_STAR: "flow.pt", Space.W_STAR_ID: "flow_id.pt"}
 # Faces that trained none of the networks measure the graphs.
@@ -71,15 +71,8 @@ def read_run(folder: Path) -> Run:
     ------
     CheckpointError: a file is missing, unreadable, or does not fit the others.
     """
-    state = _read(folder / "autoencoder.pt", lambda content: dict(content["ema"]))
-    generator = _read(
-        folder / "autoencoder.pt", lambda _: generator_from_state(_of(state, "generator."))
-    )
+    encoder, generator = _read(folder / "autoencoder.pt", _networks)
     resolution = generator.resolution
-    encoder = _read(
-        folder / "autoencoder.pt",
-        lambda _: encoder_from_state(_of(state, "encoder."), resolution),
-    )
     n = n_latent(resolution)
     flows = {Space.W_PLUS: Flow([], torch.zeros(n, W_DIM), 1.0).eval().requires_grad_(False)}
     for space, name in FLOW_FILES.items():
@@ -108,6 +101,12 @@ def _read(path: Path, build: Callable[[dict[str, Any]], T]) -> T:
         raise CheckpointError(f"{path}: no {error}") from error
     except (AttributeError, CheckpointError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from error
+
+
+def _networks(content: Mapping[str, Any]) -> tuple[DemoEncoder, Generator]:
+    """Rebuild the averaged networks of an autoencoder."""
+    generator = generator_from_state(_of(content["ema"], "generator."))
+    return encoder_from_state(_of(content["ema"], "encoder."), generator.resolution), generator
 
 
 def _of(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -22,6 +22,7 @@ RGB = NDArray[np.uint8]
 
 MIN_SIDE_PX = 8
 MAX_JPEG_SCANS = 100
+JPEG_QUALITY = 95
 LANDMARKS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
 
 # Zero for a network that reads [-1, 1]: what is transparent neither brightens nor darkens.
@@ -112,28 +113,25 @@ def encoder_input(rgb: RGB, side: int, landmarks: ArrayLike | None = None) -> RG
     return np.asarray(Image.fromarray(crop).resize((side, side), Image.Resampling.BILINEAR))
 
 
-def encode(rgb: RGB, format: Format, quality: int = 95) -> bytes:
+def encode(rgb: RGB, format: Format) -> bytes:
     """Encode a picture, such as the generator's output.
 
     Parameters
     ----------
     rgb: uint8 (H, W, 3).
-    format: PNG or WEBP (lossless), or JPEG (full colour resolution).
-    quality: 1 to 100, of JPEG.
+    format: PNG or WEBP (lossless), or JPEG (quality 95, full colour resolution).
 
     Raises
     ------
-    InvalidInput: array, format or quality outside these.
+    InvalidInput: array or format outside these.
     """
     _check_rgb(rgb)
-    if not 1 <= quality <= 100:
-        raise InvalidInput("quality", quality, "1 to 100")
     picture, data = Image.fromarray(rgb), io.BytesIO()
     if format == "PNG":
         picture.save(data, "PNG")
     elif format == "JPEG":
         # Halved colour would smear lips and eyes of small faces.
-        picture.save(data, "JPEG", quality=quality, subsampling="4:4:4")
+        picture.save(data, "JPEG", quality=JPEG_QUALITY, subsampling="4:4:4")
     elif format == "WEBP":
         picture.save(data, "WEBP", lossless=True)
     else:

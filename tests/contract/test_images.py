@@ -213,24 +213,14 @@ def test_tiny_pictures_are_refused(height: int, width: int) -> None:
         decode(saved(smooth(height, width), "PNG"), **LIMITS)
 
 
-@pytest.mark.parametrize(("format", "tolerance"), [("PNG", 0), ("JPEG", 6), ("WEBP", 12)])
+@pytest.mark.parametrize(("format", "tolerance"), [("PNG", 0), ("JPEG", 6), ("WEBP", 0)])
 def test_encoded_pictures_decode_again(format: Format, tolerance: int) -> None:
     assert difference(decode(encode(smooth(), format), **LIMITS), smooth()) <= tolerance
 
 
-def test_quality_sets_the_size() -> None:
-    rng = np.random.default_rng(0)
-    noise = rng.integers(0, 256, (64, 64, 3), np.uint8)
-    for format in ("JPEG", "WEBP"):
-        assert len(encode(noise, format, 20)) < len(encode(noise, format, 90))
-
-
-def test_encode_refuses_other_formats_and_qualities() -> None:
+def test_encode_refuses_other_formats() -> None:
     with pytest.raises(InvalidInput, match="format"):
         encode(smooth(), cast(Format, "GIF"))
-    for quality in (0, 101):
-        with pytest.raises(InvalidInput, match="quality"):
-            encode(smooth(), "JPEG", quality)
 
 
 @pytest.mark.parametrize(

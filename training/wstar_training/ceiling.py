@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wstar_training.losses import distance_loss, pair_distances
 from wstar_training.loop import FlowData
+from wstar_training.losses import distance_loss, pair_distances
 
 _WIDTH = 512
 _BATCH = 128
@@ -36,8 +36,8 @@ class FreeMap(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map coordinates to a Euclidean space."""
-        linear: Tensor = self.linear(x)
-        return linear + self.rest(x)
+        out: Tensor = self.linear(x) + self.rest(x)
+        return out
 
 
 def train_ceiling(data: FlowData, validation: FlowData, steps: int, seed: int = 0) -> FreeMap:

@@ -85,6 +85,16 @@ def sketched_features(judge: PerceptualDistance, count: int, size: int, pictures
     return over_batches(count, batch)
 
 
+def compose(network: nn.Module, pictures: Batch) -> Batch:
+    """What a network says of pictures, by row."""
+
+    def batch(rows: NDArray[np.int64]) -> Tensor:
+        out: Tensor = network(pictures(rows))
+        return out
+
+    return batch
+
+
 def regenerated(generator: nn.Module, w: Tensor) -> Batch:
     """Pictures G(w) by row, clamped to [-1, 1] as bytes are."""
 

@@ -215,5 +215,5 @@ def _validate(
 
 @torch.no_grad()
 def round_trip_error(flow: Flow, w: Tensor) -> float:
-    """max |T⁻¹(T(w)) − w| / std(w) of codes w (N, n, 512), in their own precision."""
+    """Largest |T⁻¹(T(w)) − w| / std(w) of codes w (N, n, 512), in their own precision."""
     return ((flow.inverse(flow(w)) - w).abs().max() / w.std()).item()

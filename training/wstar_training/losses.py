@@ -55,7 +55,8 @@ def identity_loss(
     with torch.no_grad():
         before = identity(generator(flow.codes(x)))
     after = identity(generator(flow.codes(flow.map_inverse(flow.map(x) + epsilon))))
-    return (after - before).square().sum(1).mean()
+    loss: Tensor = (after - before).square().sum(1).mean()
+    return loss
 
 
 def identity_flow_loss(flow_loss: Tensor, identity: Tensor, identity_weight: float) -> Tensor:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -126,9 +126,11 @@ def mcnemar(right_first: Bools, right_second: Bools) -> float:
     """Two-sided exact p-value that two classifiers err equally often; bool (N,) per test face."""
     first_only = int((right_first & ~right_second).sum())
     second_only = int((right_second & ~right_first).sum())
-    if first_only + second_only == 0:
-        return 1.0
-    return float(binomtest(first_only, first_only + second_only).pvalue)
+    differing = first_only + second_only
+    rarer = min(first_only, second_only)
+    # Integers of any size, divided last: exact where floats would underflow.
+    tail = sum(math.comb(differing, k) for k in range(rarer + 1))
+    return min(1.0, float(2 * tail / 2**differing))
 
 
 def holm(p_values: Float64) -> Float64:

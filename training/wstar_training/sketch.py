@@ -20,12 +20,12 @@ class CountSketch:
         self.size = size
         self.padding = -features % size
         self.order = torch.randperm(features + self.padding, generator=generator)
-        self.signs = (
-            torch.randint(0, 2, (features + self.padding,), generator=generator) * 2.0 - 1.0
-        )
+        coins = torch.randint(0, 2, (features + self.padding,), generator=generator)
+        self.signs = coins * 2.0 - 1.0
 
     def __call__(self, features: Tensor) -> Tensor:
         """Sketch float32 (N, features)."""
         padded = functional.pad(features, (0, self.padding))
         signed = padded[:, self.order] * self.signs
-        return signed.unflatten(1, (-1, self.size)).sum(1)
+        sums: Tensor = signed.unflatten(1, (-1, self.size)).sum(1)
+        return sums

@@ -16,7 +16,7 @@ from wstar.attributes import ATTRIBUTES
 from wstar.graphs import Space
 from wstar_training import checkpoint
 from wstar_training.ceiling import train_ceiling
-from wstar_training.codes import Batch, over_batches, regenerated
+from wstar_training.codes import Batch, compose, over_batches, regenerated
 from wstar_training.demo import judges
 from wstar_training.demo.autoencoder import psnr_each
 from wstar_training.demo.pictures import Split
@@ -82,8 +82,8 @@ def _reconstruction(world: World) -> dict[str, Any]:
     test = world.pictures("test")
     referee = judges.load_referee(world.path("referee.pt"))
     rebuilt = regenerated(world.autoencoder.generator, world.codes.w["test"])
-    given = over_batches(len(test), lambda rows: referee(test.batch(rows))).numpy() > 0
-    again = over_batches(len(test), lambda rows: referee(rebuilt(rows))).numpy() > 0
+    given = over_batches(len(test), compose(referee, test.batch)).numpy() > 0
+    again = over_batches(len(test), compose(referee, rebuilt)).numpy() > 0
     return {
         "psnr_db": asdict(over_faces(psnr_each(world.autoencoder, test, len(test)))),
         "referee_on_pictures": asdict(over_faces((given == test.attributes).mean(1))),

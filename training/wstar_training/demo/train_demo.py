@@ -6,10 +6,11 @@ its file and those of the stages after it.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from wstar.graphs import Space
 from wstar_training import checkpoint
 from wstar_training.codes import (
     Codes,
+    compose,
     load_codes,
     matching_scale,
     over_batches,
@@ -100,7 +102,7 @@ class World:
         if target != "both":
             features: Tensor = content[target]
             return features
-        return torch.cat([content["input"], content["regenerated"]], 1) * 0.5**0.5
+        return _both(content["input"], content["regenerated"])
 
     @property
     def perceptual_scale(self) -> float:
@@ -127,7 +129,7 @@ def build(world: World) -> None:
     ):
         _stage(world, file, make)
     for space in Space:
-        _stage(world, world.readout_path(space).name, lambda w, s=space: _readout(w, s))
+        _stage(world, world.readout_path(space).name, partial(_readout, space))
 
 
 def _stage(world: World, file: str, make: Callable[[World], None]) -> None:
@@ -168,7 +170,7 @@ def _codes(world: World) -> None:
     w: dict[str, Tensor] = {}
     for split in splits:
         pictures = world.pictures(split)
-        w[split] = over_batches(len(pictures), lambda rows, p=pictures: encoder(p.batch(rows)))
+        w[split] = over_batches(len(pictures), compose(encoder, pictures.batch))
     save_codes(world.path("codes.pt"), w, "flow", world.sizes.axes)
 
 
@@ -180,7 +182,7 @@ def _features(world: World) -> None:
         "input": sketched_features(judge, len(w), size, pictures.batch),
         "regenerated": sketched_features(judge, len(w), size, rebuilt),
     }
-    both = torch.cat([content["input"], content["regenerated"]], 1) * 0.5**0.5
+    both = _both(content["input"], content["regenerated"])
     factor = matching_scale(world.codes.axes, w, both)
     content = {name: (value.float() * factor**0.5).half() for name, value in content.items()}
     checkpoint.save(world.path("features.pt"), {**content, "scale": judge.scale * factor})
@@ -193,6 +195,11 @@ def _classifiers(world: World) -> None:
     readout = fit_readout(x, world.pictures("flow").attributes[rows], world.sizes.penalty)
     frozen = on_codes(readout, flow)
     checkpoint.save(world.path("classifiers.pt"), {"weight": frozen.weight, "bias": frozen.bias})
+
+
+def _both(given: Tensor, rebuilt: Tensor) -> Tensor:
+    """Features whose squared distance is the mean of those of the two."""
+    return torch.cat([given, rebuilt], 1) * math.sqrt(0.5)
 
 
 def flow_data(world: World, target: str) -> tuple[FlowData, FlowData]:
@@ -225,7 +232,7 @@ def _flow_id(world: World) -> None:
     _train_flow(world, "flow_id.pt", world.sizes.flow_id, path)
 
 
-def _readout(world: World, space: Space) -> None:
+def _readout(space: Space, world: World) -> None:
     """Refit the served hyperplanes on the split `probe`, which T has not seen."""
     flow = world.flow(space)
     with torch.no_grad():

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from wstar.errors import CheckpointError, InvalidInput
 
-
 _OVERSAMPLING = 16
 _SUBSPACE_ITERATIONS = 4
 
