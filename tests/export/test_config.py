@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
+from tritonclient.grpc import model_config_pb2
 
 from wstar.graphs import GraphSpec, Space, encoder, flow, graphs
 from wstar.space import MANIFEST_PARAMETER, SpaceManifest
@@ -22,50 +21,33 @@ SPECS = [*graphs(64, 64), *graphs(1024, 256)]
 TYPES = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32"}
 
 Write = Callable[[GraphSpec, Mapping[str, str]], str]
-Parse = Callable[[str], Any]
 
 
-@pytest.fixture(scope="module")
-def schema() -> ModuleType:
-    """Triton's `model_config_pb2`, without the client around it and what that needs."""
-    package = importlib.util.find_spec("tritonclient")
-    if package is None or not package.submodule_search_locations:
-        pytest.skip("tritonclient, which brings Triton's schema, is not installed")
-    path = Path(package.submodule_search_locations[0], "grpc", "model_config_pb2.py")
-    spec = importlib.util.spec_from_file_location("model_config_pb2", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def parse(schema: ModuleType) -> Parse:
-    return lambda text: text_format.Parse(text, schema.ModelConfig())
+def parse(text: str) -> Any:  # noqa: ANN401
+    """Read a configuration with Triton's own schema."""
+    return text_format.Parse(text, model_config_pb2.ModelConfig())
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.name}-{spec.inputs[0].shape[0]}")
 @pytest.mark.parametrize("write", [gpu_config, cpu_config])
-def test_triton_reads_the_contract(
-    schema: ModuleType, parse: Parse, spec: GraphSpec, write: Write
-) -> None:
+def test_triton_reads_the_contract(spec: GraphSpec, write: Write) -> None:
     found = parse(write(spec, {}))
     assert (found.name, found.max_batch_size) == (spec.name, spec.max_batch)
     for tensors, wanted in ((found.input, spec.inputs), (found.output, spec.outputs)):
         assert [
-            (tensor.name, schema.DataType.Name(tensor.data_type), tuple(tensor.dims))
+            (tensor.name, model_config_pb2.DataType.Name(tensor.data_type), tuple(tensor.dims))
             for tensor in tensors
         ] == [(tensor.name, TYPES[tensor.dtype], tensor.shape) for tensor in wanted]
 
 
-def test_variants_name_their_backend_and_device(schema: ModuleType, parse: Parse) -> None:
+def test_variants_name_their_backend_and_device() -> None:
     gpu, cpu = (parse(write(encoder(64, 64), {})) for write in (gpu_config, cpu_config))
-    kinds = schema.ModelInstanceGroup
+    kinds = model_config_pb2.ModelInstanceGroup
     assert (gpu.backend, gpu.instance_group[0].kind) == ("onnxruntime", kinds.KIND_GPU)
     assert (cpu.backend, cpu.instance_group[0].kind) == ("wstar_onnx", kinds.KIND_CPU)
 
 
-def test_gpu_multiplies_in_full_fp32(parse: Parse) -> None:
+def test_gpu_multiplies_in_full_fp32() -> None:
     found = parse(gpu_config(flow(Space.W_STAR, 64), {}))
     (accelerator,) = found.optimization.execution_accelerators.gpu_execution_accelerator
     assert accelerator.name == "cuda"
@@ -73,7 +55,7 @@ def test_gpu_multiplies_in_full_fp32(parse: Parse) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60))
-def test_any_text_survives_as_a_parameter(parse: Parse, text: str) -> None:
+def test_any_text_survives_as_a_parameter(text: str) -> None:
     found = parse(cpu_config(encoder(64, 64), {"key": text}))
     assert found.parameters["key"].string_value == text
 
@@ -81,7 +63,7 @@ def test_any_text_survives_as_a_parameter(parse: Parse, text: str) -> None:
 @pytest.mark.parametrize("name", [GPU_CONFIG, CPU_CONFIG])
 @pytest.mark.parametrize("space", list(Space))
 def test_flow_configuration_carries_the_manifest(
-    parse: Parse, run: Run, repository: Path, space: Space, name: str
+    run: Run, repository: Path, space: Space, name: str
 ) -> None:
     graph = repository / flow(space, run.resolution).name
     found = parse((graph / name).read_text())

@@ -67,7 +67,7 @@ class Autoencoder(nn.Module):
 
 
 def build(path: Path) -> Autoencoder:
-    """The averaged networks of a checkpoint written by `train`, in evaluation mode."""
+    """The networks of a file written by `train`, float32, in evaluation mode."""
     model = Autoencoder()
     model.load_state_dict(checkpoint.load(path)["ema"])
     return model.eval().requires_grad_(False)
@@ -115,14 +115,18 @@ def train(
     validation: PictureSet,
     judge: PerceptualDistance | None,
 ) -> Autoencoder:
-    """Train or resume in `run`; write `autoencoder.pt` and a line per report to its log.
+    """Train or resume in `run`, and write the averaged networks to `autoencoder.pt`.
+
+    Beside it grow a log (`.jsonl`) and, until the end, the state to resume from (`.state`).
 
     Raises
     ------
-    CheckpointError: the run's checkpoint cannot be read.
+    CheckpointError: the state to resume from cannot be read.
+    FloatingPointError: the loss is no longer finite; the state on disk is the last good one.
     """
     torch.manual_seed(options.seed)
     path = run / "autoencoder.pt"
+    state_path, log_path = path.with_suffix(".state"), path.with_suffix(".jsonl")
     model, averaged = Autoencoder(), Autoencoder()
     averaged.load_state_dict(model.state_dict())
     optimizer = torch.optim.Adam(
@@ -134,8 +138,8 @@ def train(
     )
     rates = [float(group["lr"]) for group in optimizer.param_groups]
     seen = 0
-    if path.exists():
-        state = checkpoint.load(path)
+    if state_path.exists():
+        state = checkpoint.load(state_path)
         model.load_state_dict(state["model"])
         averaged.load_state_dict(state["ema"])
         optimizer.load_state_dict(state["optimizer"])
@@ -182,7 +186,7 @@ def train(
         if now - saved > options.save_every_s or seen >= options.images:
             if not math.isfinite(loss_sum):
                 raise FloatingPointError(
-                    f"autoencoder: the loss is no longer finite; {path} holds the last good state"
+                    f"autoencoder: the loss is not finite; {state_path} holds the last good state"
                 )
             line = {
                 "seen": seen,
@@ -190,7 +194,7 @@ def train(
                 "psnr_db": psnr(averaged, validation, min(300, len(validation))),
                 "ms_per_image": (now - reported) / (steps * options.batch) * 1e3,
             }
-            with (run / "autoencoder.jsonl").open("a") as log:
+            with log_path.open("a") as log:
                 log.write(json.dumps(line) + "\n")
             print("autoencoder:", json.dumps(line), flush=True)
             state = {
@@ -199,6 +203,10 @@ def train(
                 "optimizer": optimizer.state_dict(),
                 "seen": seen,
             }
-            checkpoint.save(path, state)
+            checkpoint.save(state_path, state)
             loss_sum, steps, reported, saved = 0.0, 0, time.monotonic(), time.monotonic()
-    return averaged.eval().requires_grad_(False)
+
+    # Half precision halves the file; all that follows is made from the rounded weights.
+    checkpoint.save(path, {"ema": {k: v.half() for k, v in averaged.state_dict().items()}})
+    state_path.unlink(missing_ok=True)
+    return build(path)

@@ -133,7 +133,7 @@ def verification_accuracy(network: IdentityNetwork, people: int) -> float:
     )
     own = (first * second).sum(1)
     stranger = (first * second.roll(1, 0)).sum(1)
-    return (own > stranger).double().mean().item()
+    return float((own > stranger).double().mean())
 
 
 @torch.no_grad()

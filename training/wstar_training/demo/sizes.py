@@ -50,7 +50,7 @@ FULL = Sizes(
     referee=JudgeOptions(images=100_000, width=10, batch=48, seed=2),
     identity_people=2000,
     identity_views=12,
-    autoencoder=AutoencoderOptions(images=450_000),
+    autoencoder=AutoencoderOptions(images=300_000),
     axes=128,
     sketch=4096,
     held_out=1000,

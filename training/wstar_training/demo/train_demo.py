@@ -116,11 +116,7 @@ def build(world: World) -> None:
         ("judge.pt", _judge),
         ("identity.pt", _identity),
         ("referee.pt", _referee),
-    ):
-        _stage(world, file, make)
-    # The autoencoder keeps its unfinished state in its own file: it knows itself when it is done.
-    _autoencoder(world)
-    for file, make in (
+        ("autoencoder.pt", _autoencoder),
         ("codes.pt", _codes),
         ("features.pt", _features),
         ("classifiers.pt", _classifiers),

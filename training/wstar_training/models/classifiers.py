@@ -24,7 +24,8 @@ class Classifiers(nn.Module):
 
     def forward(self, w: Tensor) -> Tensor:
         """Logits (N, K) of codes (N, n, 512)."""
-        return nn.functional.linear(w.flatten(1), self.weight, self.bias)
+        logits: Tensor = nn.functional.linear(w.flatten(1), self.weight, self.bias)
+        return logits
 
     @property
     def normals(self) -> Tensor:

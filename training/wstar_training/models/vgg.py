@@ -48,8 +48,8 @@ class VGG16(nn.Module):
         wanted = [self.tap_indices[name] for name in names]
         found: list[Tensor] = []
         x = picture
-        for index, layer in enumerate(self.features[: max(wanted) + 1]):
-            x = layer(x)
+        for index in range(max(wanted) + 1):
+            x = self.features[index](x)
             if index in wanted:
                 found.append(x)
         return found
