@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wstar.errors import CheckpointError, InvalidInput
 from wstar_training.models.flow import (
@@ -28,7 +30,14 @@ def codes(count: int, seed: int = 0) -> Tensor:
     frame = torch.randn(RANK, N * 512, dtype=torch.float64, generator=torch.Generator())
     factors = torch.randn(count, RANK, dtype=torch.float64, generator=generator)
     directions = (factors @ frame).unflatten(1, (N, 512)) / RANK**0.5
-    return 5.0 + ROW_STD.double() * directions
+    w: Tensor = 5.0 + ROW_STD.double() * directions
+    return w
+
+
+def randomise(layer: Coupling, std: float) -> None:
+    """Fill the last layers of s and t, which start at zero."""
+    for net in (layer.s, layer.t):
+        nn.init.normal_(cast(nn.Linear, net[4]).weight, std=std)
 
 
 def flow(layout: str, couplings: int = 13, tanh_t: bool = False, std: float = 0.3) -> Flow:
@@ -38,8 +47,7 @@ def flow(layout: str, couplings: int = 13, tanh_t: bool = False, std: float = 0.
     dim = 512 if layout == "rows" else RANK
     layers = [Coupling(mask, 32, tanh_t) for mask in half_masks(dim, couplings, seed=0)]
     for layer in layers:
-        for net in (layer.s, layer.t):
-            torch.nn.init.normal_(net[4].weight, std=std)
+        randomise(layer, std)
     t = Flow(layers, mean, deviation, None if layout == "rows" else basis).double()
     if t.basis is not None:
         # Orthonormal in float64 too, or the inverse is only as exact as a float32 basis.
@@ -112,8 +120,7 @@ def test_float32_round_trip_on_codes_of_realistic_scale() -> None:
 def test_coupling_is_the_formula_of_real_nvp() -> None:
     mask = torch.tensor([True, False, True, False])
     layer = Coupling(mask, 8).double()
-    torch.nn.init.normal_(layer.s[4].weight)
-    torch.nn.init.normal_(layer.t[4].weight)
+    randomise(layer, 1.0)
     x = torch.randn(5, 4, dtype=torch.float64)
     y = layer(x)
     kept = x[:, mask]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import cast
 
 import pytest
 import torch
@@ -73,7 +74,7 @@ def test_identity_loss_of_an_identity_flow_is_what_the_noise_moves() -> None:
 def test_identity_loss_trains_the_flow() -> None:
     layers = [Coupling(mask, 8) for mask in half_masks(4, 3, seed=0)]
     for layer in layers:
-        nn.init.normal_(layer.s[4].weight)
+        nn.init.normal_(cast(nn.Linear, layer.s[4]).weight)
     flow = Flow(layers, torch.zeros(1, 512), 1.0, torch.eye(4, 512))
     identity_loss(flow, _Linear(), nn.Identity(), torch.randn(6, 4), torch.randn(6, 4)).backward()
     assert sum(p.grad.abs().sum() for p in flow.parameters() if p.grad is not None) > 0

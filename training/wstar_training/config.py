@@ -27,12 +27,12 @@ class FlowOptions:
     hidden: int = 128
     batch: int = 128
     rate: float = 3e-3
-    weight_decay: float = 0.0
-    distance_weight: float = 1000.0
+    weight_decay: float = 0.1
+    distance_weight: float = 30.0
     identity_weight: float = 0.0
     identity_batch: int = 16
     noise: float = 0.1
-    scale_weight: float = 0.0
+    scale_weight: float = 1.0
     validate_every: int = 200
     patience: int = 10
     seed: int = 0

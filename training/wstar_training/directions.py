@@ -38,7 +38,9 @@ def platt(logits: Float64, wanted: Bools) -> tuple[float, float]:
     return 0.0, base_rate_logit(wanted)
 
 
-def calibrated_readout(y: NDArray[np.floating], attributes: Bools, penalty: float) -> Readout:
+def calibrated_readout(
+    y: NDArray[np.floating], attributes: Bools, penalty: float | Float64
+) -> Readout:
     """Fit K logistic regressions and fold their calibration in.
 
     The calibration is fitted on logits of faces left out: each fifth by the other four.

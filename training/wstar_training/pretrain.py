@@ -28,24 +28,26 @@ class Readout:
         return np.asarray(y.astype(np.float64) @ self.weight.T + self.bias)
 
 
-def fit_readout(y: NDArray[np.floating], attributes: Bools, penalty: float) -> Readout:
+def fit_readout(y: NDArray[np.floating], attributes: Bools, penalty: float | Float64) -> Readout:
     """Fit K logistic regressions with L2 penalty from zero.
 
     Parameters
     ----------
     y: (N, r), coordinates. attributes: (N, K).
-    penalty: weight of ‖a‖²/2 against the mean (not the sum) of the N cross entropies.
+    penalty: weight of ‖a‖²/2 against the mean (not the sum) of the N cross entropies; one for
+    all, or (K,).
 
     An attribute that all or none of the faces have gets zero weights and its base rate.
     """
     y = y.astype(np.float64)
     weights, biases = [], []
-    for wanted in attributes.T:
+    each = np.broadcast_to(penalty, attributes.shape[1])
+    for wanted, strength in zip(attributes.T, each, strict=True):
         if wanted.all() or not wanted.any():
             weights.append(np.zeros(y.shape[1]))
             biases.append(base_rate_logit(wanted))
             continue
-        model = LogisticRegression(C=1.0 / (penalty * len(y)), solver="newton-cholesky")
+        model = LogisticRegression(C=1.0 / (strength * len(y)), solver="newton-cholesky")
         model.fit(y, wanted)
         weights.append(model.coef_[0])
         biases.append(float(model.intercept_[0]))

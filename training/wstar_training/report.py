@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _SPACES = {"W_PLUS": "W+", "W_STAR": "W\\*", "W_STAR_ID": "W\\* (identity)"}
+_EDITED_IN = {**_SPACES, "W_PLUS_FOR_EDITS": "W+, hyperplanes made for edits"}
 _TARGETS = {"input": "input pictures", "regenerated": "regenerated pictures"}
 
 
@@ -89,7 +90,7 @@ def _distances(report: Mapping[str, Any], target: str) -> str:
 
 def _edits(edits: Mapping[str, Any]) -> str:
     rows = []
-    for key, name in _SPACES.items():
+    for key, name in _EDITED_IN.items():
         for probability, figures in edits[key].items():
             for attribute, e in figures.items():
                 rows.append(

@@ -39,7 +39,9 @@ from wstar_training.evaluation import (
     space_distances,
 )
 from wstar_training.metrics import Trials, draw_trials, holm, mcnemar
-from wstar_training.pretrain import on_coordinates
+from wstar_training.models.classifiers import Classifiers
+from wstar_training.models.flow import Flow
+from wstar_training.pretrain import on_codes, on_coordinates
 from wstar_training.probes import Faces, SvmResult
 
 TARGETS = ("input", "regenerated")
@@ -59,7 +61,14 @@ def measure(world: World, progress: Callable[[str], None] = print) -> dict[str, 
     progress("evaluation: attributes")
     _attributes(world, report)
     progress("evaluation: edits")
-    report["edits"] = {space.value: _edits(world, space) for space in Space}
+    report["edits"] = {
+        space.value: _edits(world, world.flow(space), load_readout(world.readout_path(space)))
+        for space in Space
+    }
+    # W+ with hyperplanes made for editing too: what is due to T stands apart from what is not.
+    plus = world.flow(Space.W_PLUS)
+    for_edits = on_codes(world.editing_readout(plus), plus)
+    report["edits"]["W_PLUS_FOR_EDITS"] = _edits(world, plus, for_edits)
 
     path = world.path("evaluation.json")
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -170,14 +179,13 @@ def _attribute_splits(world: World) -> tuple[tuple[Split, int], ...]:
     return (("probe", sizes["probe"]), ("test", sizes["test"]), ("flow", trained))
 
 
-def _edits(world: World, space: Space) -> dict[str, Any]:
+def _edits(world: World, flow: Flow, readout: Classifiers) -> dict[str, Any]:
     """Targeted edits of held-out faces: by probability, then attribute, then figure."""
     studio = Studio(
         world.autoencoder.generator,
         judges.load_referee(world.path("referee.pt")),
         judges.load_identity(world.path("identity.pt")),
     )
-    flow, readout = world.flow(space), load_readout(world.readout_path(space))
     w, truth = world.codes.w["test"], world.pictures("test").attributes
     figures: dict[str, Any] = {}
     for probability in PROBABILITIES:

@@ -19,10 +19,10 @@ class Sizes:
     axes: r, dimensions of W+ that T moves; codes vary in no more (`DemoEncoder.features`).
     sketch: numbers kept of the features of a picture.
     held_out: codes of the split `flow` that validate T instead of training it.
-    penalty: L2 penalty of C and of the served read-outs in W+ and W*.
-    edit_penalty: the same for W*_ID, whose hyperplanes are for editing: a stronger penalty turns
-        normals from what tells an attribute to what goes with it.
-    edit_faces: held-out faces edited per attribute.
+    penalty: L2 penalty of C and of the served read-outs of W+ and W*.
+    edit_penalties, chosen_by: penalties that each attribute of W*_ID chooses from, weakest first,
+        and how many edited faces choose.
+    edit_faces: held-out faces edited per attribute when edits are measured.
     """
 
     pictures: dict[Split, int]
@@ -39,7 +39,8 @@ class Sizes:
     flow_id: FlowOptions
     ceiling_steps: int
     penalty: float = 1e-3
-    edit_penalty: float = 1e-3
+    edit_penalties: tuple[float, ...] = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+    chosen_by: int = 24
     edit_faces: int = 20
 
 
@@ -54,10 +55,13 @@ FULL = Sizes(
     axes=128,
     sketch=4096,
     held_out=1000,
-    flow=FlowOptions(couplings=13, steps=6000),
-    flow_id=FlowOptions(couplings=3, steps=800, identity_weight=1.0, validate_every=100),
+    flow=FlowOptions(couplings=13, steps=3000),
+    flow_id=FlowOptions(
+        couplings=3, steps=400, distance_weight=1.0, identity_weight=10.0, noise=0.3,
+        validate_every=100,
+    ),
     ceiling_steps=4000,
-)
+)  # fmt: skip
 
 QUICK = Sizes(
     pictures={"networks": 320, "validation": 60, "flow": 300, "probe": 200, "test": 120},
@@ -76,5 +80,7 @@ QUICK = Sizes(
         validate_every=5,
     ),
     ceiling_steps=40,
+    edit_penalties=(0.001, 0.1),
+    chosen_by=2,
     edit_faces=4,
 )  # fmt: skip

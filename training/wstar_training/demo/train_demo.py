@@ -7,6 +7,7 @@ its file and those of the stages after it.
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wstar.attributes import ATTRIBUTES
 from wstar.graphs import Space
 from wstar_training import checkpoint
 from wstar_training.codes import (
@@ -34,11 +36,13 @@ from wstar_training.demo import autoencoder, judges
 from wstar_training.demo.pictures import PictureSet, Split, picture_set
 from wstar_training.demo.sizes import Sizes
 from wstar_training.directions import calibrated_readout, distance_quantiles, save_readout
+from wstar_training.edit_readout import editing_readout
 from wstar_training.loop import FlowData, IdentityPath, load_flow, train
 from wstar_training.models.classifiers import Classifiers
 from wstar_training.models.flow import Flow
 from wstar_training.perceptual import PerceptualDistance
-from wstar_training.pretrain import fit_readout, on_codes, on_coordinates
+from wstar_training.pretrain import Readout, fit_readout, on_codes, on_coordinates
+from wstar_training.probes import Faces
 
 LABELS = {"world": "demo world: procedural faces, networks trained from nothing"}
 
@@ -103,6 +107,21 @@ class World:
             features: Tensor = content[target]
             return features
         return _both(content["input"], content["regenerated"])
+
+    def editing_readout(self, flow: Flow) -> Readout:
+        """A read-out for editing in a space, its penalties chosen by what the judge sees."""
+        w = self.codes.w["probe"]
+        with torch.no_grad():
+            y = flow.map(flow.coordinates(w)).numpy()
+        # The judge's attribute head: trained on drawn faces, and not the referee that evaluates.
+        judge = judges.load_referee(self.path("judge.pt"))
+        faces = Faces(y, self.pictures("probe").attributes)
+        sizes, generator = self.sizes, self.autoencoder.generator
+        readout, chosen = editing_readout(
+            flow, faces, w, generator, judge, sizes.edit_penalties, sizes.chosen_by
+        )
+        print("penalties:", dict(zip(ATTRIBUTES, chosen.tolist(), strict=True)), file=sys.stderr)
+        return readout
 
     @property
     def perceptual_scale(self) -> float:
@@ -233,9 +252,11 @@ def _readout(space: Space, world: World) -> None:
     flow = world.flow(space)
     with torch.no_grad():
         y = flow.map(flow.coordinates(world.codes.w["probe"])).numpy()
-    editing = space is Space.W_STAR_ID
-    penalty = world.sizes.edit_penalty if editing else world.sizes.penalty
-    readout = calibrated_readout(y, world.pictures("probe").attributes, penalty)
+    if space is Space.W_STAR_ID:
+        readout = world.editing_readout(flow)
+    else:
+        attributes = world.pictures("probe").attributes
+        readout = calibrated_readout(y, attributes, world.sizes.penalty)
     save_readout(
         world.readout_path(space),
         on_codes(readout, flow),

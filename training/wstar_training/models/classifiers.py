@@ -30,5 +30,5 @@ class Classifiers(nn.Module):
     @property
     def normals(self) -> Tensor:
         """Unit normals n_k = a_k/‖a_k‖, (K, n·512); zero rows stay zero."""
-        norms = torch.linalg.vector_norm(self.weight, dim=1, keepdim=True)
+        norms: Tensor = torch.linalg.vector_norm(self.weight, dim=1, keepdim=True)
         return self.weight / norms.clamp_min(torch.finfo(self.weight.dtype).tiny)
