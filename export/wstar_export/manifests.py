@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from wstar.attributes import ATTRIBUTES
 from wstar.graphs import Space, classifiers, encoder, flow, flow_inverse, generator
-from wstar.images import encode
-from wstar.space import Golden, SpaceManifest
+from wstar.images import encode, reduced
+from wstar.space import GENERATED_SIDE, Golden, SpaceManifest
 from wstar_export.assembly import space_ids
 from wstar_export.run import Run
 from wstar_export.verify import Finding, Session
@@ -42,14 +42,16 @@ def manifests(
 
 
 def golden(run: Run, space: Space, sessions: Mapping[str, Session]) -> Golden:
-    """Embed the first held-out picture with the graphs themselves, as a server would."""
+    """Embed and draw the first held-out picture with the graphs themselves, as a server would."""
     picture = np.asarray(run.pictures[0])
     (w,) = sessions["encoder"].run(picture[None])
     w_star, logits = sessions[flow(space, run.resolution).name].run(w)
+    (image,) = sessions["generator"].run(w)
     return Golden(
         image_png=encode(picture, "PNG"),
         w_star=np.asarray(w_star[0], np.float32),
         logits=np.asarray(logits[0], np.float32),
+        generated_png=encode(reduced(np.asarray(image[0], np.uint8), GENERATED_SIDE), "PNG"),
         tolerance=GOLDEN_TOLERANCE,
     )
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 from onnx import ModelProto, TensorProto, ValueInfoProto
@@ -19,6 +21,7 @@ from wstar.graphs import GraphSpec, TensorSpec
 
 OPSET = 18
 _BATCH = "batch"
+_WORTH_HALVING = 1024
 _TYPES = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
 
 
@@ -45,6 +48,7 @@ def export(
     """
     model = _traced(module.eval(), spec, example)
     _strip(model)
+    _store_halves(model)
     model.graph.name = spec.name
     for key, value in sorted(metadata.items()):
         model.metadata_props.add(key=key, value=value)
@@ -123,6 +127,28 @@ def _quiet_exporter() -> Iterator[None]:
             yield
     finally:
         registration.setLevel(level)
+
+
+def _store_halves(model: ModelProto) -> None:
+    """Keep float32 weights that half precision holds exactly as such, cast back when loaded.
+
+    The numbers stay the same and the file shrinks; engines fold the casts away before they run.
+    """
+    graph = model.graph
+    casts = []
+    for tensor in graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or math.prod(tensor.dims) < _WORTH_HALVING:
+            continue
+        values = onnx.numpy_helper.to_array(tensor)
+        with np.errstate(over="ignore"):
+            halves = values.astype(np.float16)
+        if np.array_equal(halves.astype(np.float32), values):
+            name = tensor.name
+            tensor.CopyFrom(onnx.numpy_helper.from_array(halves, f"{name}_half"))
+            casts.append(onnx.helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _strip(model: ModelProto) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wstar.errors import InvalidInput
 from wstar.graphs import CONTRACT_VERSION, GraphSpec, Space, flow, graphs
-from wstar.space import MANIFEST_PARAMETER, SpaceManifest
+from wstar.space import MANIFEST_PARAMETER, SPACE_ID_STAMP, SpaceManifest
 from wstar_export.assembly import Graph, assemble, space_ids, weights_sha256
 from wstar_export.config import CPU_CONFIG, GPU_CONFIG, cpu_config, gpu_config
 from wstar_export.manifests import manifests
@@ -34,7 +34,7 @@ def metadata(graph: Graph, ids: Mapping[Space, str]) -> dict[str, str]:
         "wstar_contract_version": str(CONTRACT_VERSION),
         "wstar_weights_sha256": weights_sha256(graph.module),
     }
-    return stamp if graph.space is None else {**stamp, "wstar_space_id": ids[graph.space]}
+    return stamp if graph.space is None else {**stamp, SPACE_ID_STAMP: ids[graph.space]}
 
 
 def texts(specs: Iterable[GraphSpec], spaces: Mapping[Space, SpaceManifest]) -> dict[str, str]:

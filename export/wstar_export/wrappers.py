@@ -1,7 +1,8 @@
 """Modules that exist only to be exported: one `forward` per graph of the contract.
 
-What a picture needs on its way in and out happens here, so that bytes cross the network; and
-the graphs of a space hold its read-out matrix once.
+What a picture needs on its way in and out happens here, so that bytes cross the network. A
+flow's read-out and edits are written on the coordinates its couplings act on: the same numbers
+from a matrix of r columns instead of n·512.
 """
 
 from __future__ import annotations
@@ -9,11 +10,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from wstar.errors import CheckpointError
 from wstar_training.models.classifiers import Classifiers
 from wstar_training.models.flow import Flow
 
 # What `EncoderGraph` does to a picture before E; part of the identity of a space.
 PREPROCESSING = "uint8 RGB, rows from the top: x / 127.5 - 1"
+# Read-outs are stored in float32: what rounding leaves outside is about 1e-7 of a row.
+_OUTSIDE = 1e-5
+
+
+def on_coordinates(flow: Flow, rows: Tensor) -> Tensor:
+    """Rows float64 (K, n·512) in the directions of the flow's basis, (K, r).
+
+    Raises
+    ------
+    CheckpointError: a row leaves the basis; codes never vary there, and no read-out should look.
+    """
+    if flow.basis is None:
+        return rows
+    basis = flow.basis.double()
+    inside = rows @ basis.T
+    outside = torch.linalg.vector_norm(rows - inside @ basis)
+    if outside > _OUTSIDE * torch.linalg.vector_norm(rows):
+        raise CheckpointError(f"read-out: {outside:.3g} of its rows lies outside the flow's basis")
+    return inside
 
 
 class EncoderGraph(nn.Module):
@@ -32,35 +53,44 @@ class EncoderGraph(nn.Module):
 class FlowGraph(nn.Module):
     """T and the attributes read off its result: w (N, n, 512) to w_star and logits (N, K)."""
 
+    weight: Tensor
+    bias: Tensor
+
     def __init__(self, flow: Flow, read_out: Classifiers) -> None:
         super().__init__()
         self.flow = flow
-        self.read_out = read_out
+        matrix = read_out.weight.double()
+        bias = read_out.bias.double() + matrix @ flow.mean.double().flatten()
+        self.register_buffer("weight", (on_coordinates(flow, matrix) * flow.std).float())
+        self.register_buffer("bias", bias.float())
 
     def forward(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """Return T(w) and A·T(w) + b."""
-        w_star = self.flow(w)
-        return w_star, self.read_out(w_star)
+        x = self.flow.coordinates(w)
+        y = self.flow.map(x)
+        logits = nn.functional.linear(y.flatten(1), self.weight, self.bias)
+        return self.flow.moved(w, x, y), logits
 
 
 class FlowInverseGraph(nn.Module):
     """An edit, then T⁻¹: w = T⁻¹(w_star + Σ coefficients_k·n_k), n_k = a_k/‖a_k‖."""
 
-    weight: Tensor
-    inverse_norms: Tensor
+    normals: Tensor
 
     def __init__(self, flow: Flow, read_out: Classifiers) -> None:
         super().__init__()
         self.flow = flow
-        norms = torch.linalg.vector_norm(read_out.weight, dim=1)
-        self.register_buffer("weight", read_out.weight)
+        matrix = read_out.weight.double()
+        norms = torch.linalg.vector_norm(matrix, dim=1, keepdim=True)
         # An attribute that the space cannot tell has no direction: its coefficient does nothing.
-        self.register_buffer("inverse_norms", torch.where(norms > 0, 1.0 / norms, 0.0))
+        normals = torch.where(norms > 0, matrix / norms, 0.0)
+        self.register_buffer("normals", (on_coordinates(flow, normals) / flow.std).float())
 
     def forward(self, w_star: Tensor, coefficients: Tensor) -> Tensor:
         """Move w_star (N, n, 512) by coefficients (N, K) along the unit normals and invert."""
-        step = (coefficients * self.inverse_norms) @ self.weight
-        return self.flow.inverse(w_star + step.unflatten(1, w_star.shape[1:]))
+        y = self.flow.coordinates(w_star)
+        edited = y + (coefficients @ self.normals).reshape(y.shape)
+        return self.flow.moved(w_star, y, self.flow.map_inverse(edited))
 
 
 class GeneratorGraph(nn.Module):

@@ -126,7 +126,11 @@ def _add_classify(classify: argparse.ArgumentParser) -> None:
 
 
 def _add_edit(edit: argparse.ArgumentParser) -> None:
-    edit.add_argument("face", metavar="FACE", help="a picture (JPEG, PNG or WebP; an aligned face)")
+    edit.add_argument(
+        "face",
+        metavar="FACE",
+        help="a picture (JPEG, PNG or WebP; an aligned face), or a .npz file of one code",
+    )
     edit.add_argument(
         "--set",
         dest="targets",
@@ -181,8 +185,11 @@ def _add_names(command: argparse.ArgumentParser, flag: str, text: str) -> None:
 
 
 def _address(text: str) -> str:
-    if not re.fullmatch(r".+:\d{1,5}", text):
-        raise argparse.ArgumentTypeError(f"found {text!r}, allowed: HOST:PORT")
+    # gRPC itself would take 65537 for port 1.
+    found = re.fullmatch(r"\S+:([0-9]{1,5})", text)
+    if found is None or not 1 <= int(found[1]) <= 65535:
+        allowed = "HOST:PORT, the port from 1 to 65535"
+        raise argparse.ArgumentTypeError(f"found {text!r}, allowed: {allowed}")
     return text
 
 

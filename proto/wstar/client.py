@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, cast
 
 import grpc
 
-from wstar.codes import space_name
-from wstar.errors import InvalidInput
-from wstar.faces import Face, batches, face_message, face_messages
+from wstar import checks
+from wstar.errors import InvalidInput, LimitExceeded, WstarError
+from wstar.faces import Face, batches, face_message, face_messages, fits
 from wstar.graphs import Space
-from wstar.info import Info
-from wstar.remote import error_of_call, with_offset
+from wstar.info import Info, Limits
+from wstar.remote import error_of_call, relocate
 from wstar.replies import (
     Classifications,
     Distances,
@@ -40,7 +40,8 @@ class Client:
 
     Every method blocks until the answer is there, sends each request once, and raises
 
-    InvalidInput: a picture, code, attribute or number is wrong; `field` is its path.
+    InvalidInput: a picture, code, attribute, number or option is wrong, or the client is closed;
+        `field` is its path.
     LimitExceeded, SpaceMismatch, Overloaded, DeadlineExceeded: as their docstrings say.
     RunnerUnavailable: the server cannot be reached, is starting, or lost its engine.
     OSError: the file of a face cannot be read.
@@ -59,6 +60,7 @@ class Client:
             target, options=[("grpc.max_receive_message_length", -1)]
         )
         self._stub = LatentSpaceServiceStub(self._channel)
+        self._closed = False
 
     def __enter__(self) -> Self:
         """Return the client; leaving the block closes it."""
@@ -75,6 +77,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connection; calls still waiting are cancelled."""
+        self._closed = True
         self._channel.close()
 
     def info(self) -> Info:
@@ -96,29 +99,13 @@ class Client:
         include_w_plus: add the W+ code of each face.
         include_scores: add all attribute scores.
         """
-        replies = [
-            self._call(
-                self._stub.Embed,
-                pb.EmbedRequest(
-                    faces=batch,
-                    space=space_name(space),
-                    dtype=f"DTYPE_{dtype.upper()}",
-                    include_w_plus=include_w_plus,
-                    include_scores=include_scores,
-                ),
-                offset,
-            )
-            for offset, batch in self._batches(faces)
-        ]
-        return Embeddings(
-            tuple(
-                Embedding.from_message(embedding)
-                for reply in replies
-                for embedding in reply.embeddings
-            ),
-            replies[0].space_id,
-            Timings.of([reply.timings for reply in replies]),
+        request = pb.EmbedRequest(
+            space=checks.space_number(space),
+            dtype=checks.number_name("DTYPE_", "dtype", dtype, ("f32", "f16")),
+            include_w_plus=include_w_plus,
+            include_scores=include_scores,
         )
+        return self._embed(face_messages(faces), request, "faces")
 
     def classify(
         self,
@@ -131,14 +118,10 @@ class Client:
 
         attributes: names, in the order wanted; empty means all.
         """
-        replies = [
-            self._call(
-                self._stub.Classify,
-                pb.ClassifyRequest(faces=batch, attributes=attributes, space=space_name(space)),
-                offset,
-            )
-            for offset, batch in self._batches(faces)
-        ]
+        request = pb.ClassifyRequest(
+            attributes=checks.names("attributes", attributes), space=checks.space_number(space)
+        )
+        replies = self._call_in_batches(self._stub.Classify, request, face_messages(faces), "faces")
         return Classifications(
             tuple(
                 Scores.from_messages(classification.scores)
@@ -159,24 +142,44 @@ class Client:
         ignore: Sequence[str] = (),
         explain: bool = False,
     ) -> Distances:
-        """Compare two lists of faces of at most `Limits.max_batch` each, in one request.
+        """Compare two lists of faces.
 
-        Larger lists are embedded first and compared by `wstar.geometry`: the same numbers.
+        Lists beyond what one request may hold are embedded first, in as many requests as needed,
+        and compared here by `wstar.geometry`: the same numbers, without a percentile (nan).
 
         mode: `pairs` compares a[i] with b[i], `matrix` every a with every b.
         ignore: attributes whose difference does not count.
         explain: add what each attribute contributes.
+
+        Raises
+        ------
+        LimitExceeded: also `ignore` or `explain` with lists beyond one request.
         """
         request = pb.DistanceRequest(
-            a=face_messages(a),
-            b=face_messages(b),
-            mode=f"DISTANCE_MODE_{mode.upper()}",
-            space=space_name(space),
-            ignore_attributes=ignore,
+            mode=checks.number_name("DISTANCE_MODE_", "mode", mode, ("pairs", "matrix")),
+            space=checks.space_number(space),
+            ignore_attributes=checks.names("ignore", ignore),
             explain=explain,
         )
-        reply = self._call(self._stub.Distance, request)
-        return Distances.from_message(reply, matrix=mode == "matrix")
+        left = face_messages(a)
+        # A list compared with itself is read, and embedded, once.
+        right = left if b is a else face_messages(b)
+        # A pair, or less, is one request whatever the limits are.
+        limits = self.info().limits if max(len(left), len(right)) > 1 else None
+        of_attributes = bool(request.ignore_attributes) or explain
+        if limits is not None and of_attributes:
+            _refuse_more_than_a_batch(left, right, limits)
+        if limits is None or of_attributes or fits([left, right], limits):
+            request.a.extend(left)
+            request.b.extend(right)
+            reply = self._call(self._stub.Distance, request)
+            return Distances.from_message(reply, matrix=mode == "matrix")
+        if mode == "pairs" and len(left) != len(right):
+            raise InvalidInput("b", f"{len(right)} faces", f"{len(left)}, as in a")
+        embedding = pb.EmbedRequest(space=request.space)
+        codes_a = self._embed(left, embedding, "a")
+        codes_b = codes_a if b is a else self._embed(right, embedding, "b")
+        return Distances.of_embeddings(codes_a, codes_b, matrix=mode == "matrix")
 
     def edit(
         self,
@@ -206,22 +209,59 @@ class Client:
         request = pb.EditRequest(
             face=face_message(face),
             edits=edits,
-            preserve=preserve,
-            space=space_name(space),
-            format=f"IMAGE_FORMAT_{image_format.upper()}",
+            preserve=checks.names("preserve", preserve),
+            space=checks.space_number(space),
+            format=checks.number_name(
+                "IMAGE_FORMAT_", "image_format", image_format, ("png", "jpeg", "webp")
+            ),
             strengths=strengths,
         )
         return Edit.from_message(self._call(self._stub.Edit, request))
 
-    def _call(self, method: Callable[..., Any], request: object, offset: int = 0) -> Any:  # noqa: ANN401
+    def _embed(self, faces: list[pb.Face], request: pb.EmbedRequest, field: str) -> Embeddings:
+        replies = self._call_in_batches(self._stub.Embed, request, faces, field)
+        return Embeddings(
+            tuple(
+                Embedding.from_message(embedding)
+                for reply in replies
+                for embedding in reply.embeddings
+            ),
+            replies[0].space_id,
+            Timings.of([reply.timings for reply in replies]),
+        )
+
+    def _call_in_batches(
+        self,
+        method: Callable[..., Any],
+        request: pb.EmbedRequest | pb.ClassifyRequest,
+        faces: list[pb.Face],
+        field: str,
+    ) -> list[Any]:
+        """Send `request` once per batch of `faces`; errors call the caller's list `field`."""
+        replies = []
+        # One face, or none, is one request whatever the limits are.
+        parts = batches(faces, self.info().limits) if len(faces) > 1 else [(0, faces)]
+        for offset, part in parts:
+            del request.faces[:]
+            request.faces.extend(part)
+            try:
+                replies.append(self._call(method, request))
+            except WstarError as error:
+                relocate(error, field, offset)
+                raise
+        return replies
+
+    def _call(self, method: Callable[..., Any], request: object) -> Any:  # noqa: ANN401
+        if self._closed:
+            raise InvalidInput("client", "closed", "an open client")
         try:
             return method(request, timeout=self._timeout_s)
         except grpc.RpcError as error:
-            raise with_offset(
-                error_of_call(cast(grpc.Call, error), self._target), offset
-            ) from error
+            raise error_of_call(cast(grpc.Call, error), self._target) from error
 
-    def _batches(self, faces: Face | Sequence[Face]) -> Iterator[tuple[int, list[pb.Face]]]:
-        messages = face_messages(faces)
-        # One face, or none, is one request whatever the limits are.
-        return batches(messages, self.info().limits) if len(messages) > 1 else iter([(0, messages)])
+
+def _refuse_more_than_a_batch(a: list[pb.Face], b: list[pb.Face], limits: Limits) -> None:
+    for field, faces in (("a", a), ("b", b)):
+        if len(faces) > limits.max_batch:
+            unit = "faces with ignore or explain"
+            raise LimitExceeded(field, len(faces), limits.max_batch, unit)

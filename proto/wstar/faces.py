@@ -63,6 +63,15 @@ def face_messages(faces: Face | Sequence[Face]) -> list[pb.Face]:
     return [face_message(face) for face in faces]
 
 
+def fits(lists: Sequence[Sequence[pb.Face]], limits: Limits) -> bool:
+    """Tell whether one request may hold these lists of faces."""
+    size_bytes = sum(face.ByteSize() for faces in lists for face in faces)
+    return (
+        max(map(len, lists)) <= limits.max_batch
+        and size_bytes <= limits.max_message_bytes - _OVERHEAD_BYTES
+    )
+
+
 def batches(faces: list[pb.Face], limits: Limits) -> Iterator[tuple[int, list[pb.Face]]]:
     """Split faces into requests within the limits; yield each with the index of its first face.
 

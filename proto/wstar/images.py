@@ -113,6 +113,20 @@ def encoder_input(rgb: RGB, side: int, landmarks: ArrayLike | None = None) -> RG
     return np.asarray(Image.fromarray(crop).resize((side, side), Image.Resampling.BILINEAR))
 
 
+def reduced(rgb: RGB, most: int) -> RGB:
+    """Average a square picture over equal boxes, rounded, down to at most `most` px a side.
+
+    Parameters
+    ----------
+    rgb: uint8 (S, S, 3), S and `most` powers of two.
+
+    Returns uint8 (s, s, 3), s = min(S, most).
+    """
+    side = min(rgb.shape[0], most)
+    boxes = rgb.reshape(side, rgb.shape[0] // side, side, rgb.shape[1] // side, 3)
+    return np.rint(boxes.mean(axis=(1, 3))).astype(np.uint8)
+
+
 def encode(rgb: RGB, format: Format) -> bytes:
     """Encode a picture, such as the generator's output.
 

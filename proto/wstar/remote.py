@@ -102,17 +102,20 @@ def _details(
     return info, attributes
 
 
-def with_offset(error: WstarError, offset: int) -> WstarError:
-    """Count the face that an error names from the start of the caller's list.
+def relocate(error: WstarError, field: str, offset: int) -> None:
+    """Tell an error about `faces` of a request as one about the caller's whole list.
 
-    `offset` is the index of the first face of the request that failed.
+    `field` is the list's name, `offset` the index of the first face of the request that failed.
     """
 
-    def counted(text: str) -> str:
-        return re.sub(r"^faces\[(\d+)\]", lambda at: f"faces[{int(at[1]) + offset}]", text)
+    def told(text: str) -> str:
+        return re.sub(
+            r"^faces(?:\[(\d+)\])?(?=[.:]|$)",
+            lambda at: f"{field}[{int(at[1]) + offset}]" if at[1] else field,
+            text,
+        )
 
-    error.args = (counted(str(error)),)
-    field = getattr(error, "field", None)
-    if field is not None:
-        error.__dict__["field"] = counted(field)
-    return error
+    error.args = (told(str(error)),)
+    found = getattr(error, "field", None)
+    if found is not None:
+        error.__dict__["field"] = told(found)

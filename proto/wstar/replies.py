@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wstar.codes import Code, CodeArray
+from wstar.errors import SpaceMismatch
+from wstar.geometry import squared_distance, squared_distance_matrix
 from wstar.v1 import wstar_pb2 as pb
 
 
@@ -22,7 +24,7 @@ class Timings:
     total_ms: float
 
     @classmethod
-    def of(cls, messages: Sequence[pb.Timings]) -> Timings:
+    def of(cls, messages: Sequence[pb.Timings | Timings]) -> Timings:
         """Add up the timings of one or more replies."""
         return cls(
             *(
@@ -109,7 +111,8 @@ class Distances:
 
     squared_distance: float64, mean squared difference of the codes, 0 or more.
     distance: float64, its square root.
-    percentile: float64, share of reference pairs that are nearer, 0 to 100.
+    percentile: float64, share of reference pairs that are nearer, 0 to 100; nan if the client
+        computed the distances.
     attributes: K names of `shares`, empty unless asked for.
     shares: float64 (..., K), what each attribute contributes to the squared distance.
     residual: float64, the part that no attribute explains; 0 unless asked for.
@@ -144,6 +147,25 @@ class Distances:
             column("residual"),
             message.space_id,
             Timings.of([message.timings]),
+        )
+
+    @classmethod
+    def of_embeddings(cls, a: Embeddings, b: Embeddings, *, matrix: bool) -> Distances:
+        """Compare codes without the server; SpaceMismatch if it changed between requests."""
+        for field, codes in (("a", a), ("b", b)):
+            for index, item in enumerate(codes.items):
+                if item.code.space_id != a.space_id:
+                    raise SpaceMismatch(f"{field}[{index}]", item.code.space_id, a.space_id)
+        squared = (squared_distance_matrix if matrix else squared_distance)(a.codes, b.codes)
+        return cls(
+            squared,
+            np.sqrt(squared),
+            np.full(squared.shape, np.nan),
+            (),
+            np.zeros((*squared.shape, 0)),
+            np.zeros(squared.shape),
+            a.space_id,
+            Timings.of([a.timings] if b is a else [a.timings, b.timings]),
         )
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,14 @@ from wstar.errors import ContractMismatch, InvalidInput
 from wstar.graphs import CONTRACT_VERSION, W_DIM, Space, n_latent
 
 MANIFEST_PARAMETER = "wstar_space"
+# The key under which an ONNX file of a space carries the space's id.
+SPACE_ID_STAMP = "wstar_space_id"
 QUANTILES = 101
+GENERATED_SIDE = 64
+# Above it the golden request would let other models pass.
+MAX_TOLERANCE = 0.05
+
+Kind = TypeVar("Kind")
 
 
 def space_id(space: Space, parts: Iterable[bytes]) -> str:
@@ -42,13 +49,16 @@ class Golden:
     image_png: an aligned picture of `encoder_side` px, PNG bytes.
     w_star: float32 (n, 512), the code in this space.
     logits: float32 (K,), calibrated.
+    generated_png: G(w) of the same face, averaged over boxes to at most 64 px a side so that it
+    stays small at any resolution, PNG bytes.
     tolerance: largest accepted |difference| over the standard deviation of `w_star` (and of
-    `logits`), for the precision served.
+    `logits`), for the precision served; above 0, at most 0.05.
     """
 
     image_png: bytes
     w_star: NDArray[np.float32]
     logits: NDArray[np.float32]
+    generated_png: bytes
     tolerance: float
 
 
@@ -104,6 +114,10 @@ class SpaceManifest:
             raise InvalidInput(
                 "golden.logits", f"shape {self.golden.logits.shape}", f"{(attributes,)}"
             )
+        if not 0.0 < self.golden.tolerance <= MAX_TOLERANCE:
+            raise InvalidInput(
+                "golden.tolerance", self.golden.tolerance, f"above 0, at most {MAX_TOLERANCE}"
+            )
 
     @property
     def n(self) -> int:
@@ -129,6 +143,7 @@ class SpaceManifest:
                     "image_png": _base64(self.golden.image_png),
                     "w_star": _base64(self.golden.w_star.astype("<f4").tobytes()),
                     "logits": _base64(self.golden.logits.astype("<f4").tobytes()),
+                    "generated_png": _base64(self.golden.generated_png),
                     "tolerance": self.golden.tolerance,
                 },
                 "evaluation": dict(self.evaluation),
@@ -155,7 +170,7 @@ class SpaceManifest:
                     source, "contract_version", CONTRACT_VERSION, found["contract_version"]
                 )
             return cls._from_fields(found)
-        except (KeyError, TypeError, ValueError, InvalidInput) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, InvalidInput) as error:
             raise ContractMismatch(
                 source, "manifest", "a complete space manifest", f"{type(error).__name__}: {error}"
             ) from error
@@ -163,13 +178,13 @@ class SpaceManifest:
     @classmethod
     def _from_fields(cls, found: dict[str, Any]) -> SpaceManifest:
         golden = found["golden"]
-        code = (n_latent(found["resolution"]), W_DIM)
+        code = (n_latent(_of(int, found["resolution"], "resolution")), W_DIM)
         return cls(
             space=Space(found["space"]),
-            space_id=found["space_id"],
-            resolution=found["resolution"],
-            encoder_side=found["encoder_side"],
-            attributes=tuple(found["attributes"]),
+            space_id=_of(str, found["space_id"], "space_id"),
+            resolution=_of(int, found["resolution"], "resolution"),
+            encoder_side=_of(int, found["encoder_side"], "encoder_side"),
+            attributes=tuple(_of(str, name, "attributes") for name in found["attributes"]),
             norms=np.asarray(found["norms"], np.float64),
             biases=np.asarray(found["biases"], np.float64),
             gram=np.asarray(found["gram"], np.float64),
@@ -179,12 +194,37 @@ class SpaceManifest:
                 image_png=base64.b64decode(golden["image_png"], validate=True),
                 w_star=_float32(golden["w_star"]).reshape(code),
                 logits=_float32(golden["logits"]),
+                generated_png=base64.b64decode(golden["generated_png"], validate=True),
                 tolerance=float(golden["tolerance"]),
             ),
-            evaluation=found["evaluation"],
-            tolerance_card=found["tolerance_card"],
-            labels=found["labels"],
+            evaluation=_numbers(found["evaluation"], "evaluation"),
+            tolerance_card={
+                graph: {
+                    precision: _numbers(figures, "tolerance_card")
+                    for precision, figures in _of(dict, card, "tolerance_card").items()
+                }
+                for graph, card in _of(dict, found["tolerance_card"], "tolerance_card").items()
+            },
+            labels={
+                name: _of(str, label, f"labels.{name}")
+                for name, label in _of(dict, found["labels"], "labels").items()
+            },
         )
+
+
+def _of(kind: type[Kind], value: object, name: str) -> Kind:
+    # JSON's true is an int in Python.
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise InvalidInput(name, value, f"JSON that Python reads as {kind.__name__}")
+    return value
+
+
+def _numbers(values: object, name: str) -> dict[str, float]:
+    found = _of(dict, values, name)
+    for key, value in found.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InvalidInput(f"{name}.{key}", value, "a number")
+    return found
 
 
 def _base64(data: bytes) -> str:

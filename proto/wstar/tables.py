@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import PurePath
 
 from wstar.info import Info
 from wstar.replies import Distances, Edit, Scores
@@ -55,12 +54,14 @@ def info(found: Info) -> str:
 
 def pair(names: Sequence[str], found: Distances) -> str:
     """One distance and, if it was explained, the attributes by the size of their share."""
+    squared = figure(found.squared_distance[0])
     rows = [
-        ["squared distance", figure(found.squared_distance[0])],
-        ["distance", figure(found.distance[0])],
+        ["squared distance", squared],
+        # The root of what rounding leaves is no longer tiny.
+        ["distance", figure(found.distance[0]) if squared != "0" else "0"],
         ["reference pairs nearer", f"{found.percentile[0]:.1f} %"],
     ]
-    parts = [table([" - ".join(_short(names)), "value"], rows)]
+    parts = [table([" - ".join(names), "value"], rows)]
     if found.attributes:
         shares = list(zip(found.attributes, found.shares[0].tolist(), strict=True))
         shares.sort(key=lambda share: -abs(share[1]))
@@ -75,7 +76,6 @@ def pair(names: Sequence[str], found: Distances) -> str:
 
 def matrix(names: Sequence[str], found: Distances) -> str:
     """Squared distances of all with all."""
-    names = _short(names)
     rows = [
         [name, *map(figure, row)]
         for name, row in zip(names, found.squared_distance.tolist(), strict=True)
@@ -85,7 +85,6 @@ def matrix(names: Sequence[str], found: Distances) -> str:
 
 def scores(names: Sequence[str], found: Sequence[Scores]) -> str:
     """Probabilities; the longer of faces and attributes runs down the page."""
-    names = _short(names)
     by_face = [[f"{probability:.3f}" for _, probability in face] for face in found]
     attributes = found[0].attributes
     if len(names) > len(attributes):
@@ -104,12 +103,6 @@ def edit(pictures: Sequence[str], found: Edit, shown: Sequence[str]) -> str:
         for picture, result in zip(pictures, found.results, strict=True)
     ]
     return table(["picture", "strength", "squared distance moved", *shown], rows)
-
-
-def _short(names: Sequence[str]) -> list[str]:
-    """Leave the folders out, unless that would make two names one."""
-    short = [PurePath(name).name for name in names]
-    return short if len(set(short)) == len(set(names)) else list(names)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -8,18 +8,19 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import grpc
 from google.rpc import status_pb2
 
-from wstar.errors import DeadlineExceeded, RunnerUnavailable, WstarError
+from wstar.errors import DeadlineExceeded, InvalidInput, RunnerUnavailable, WstarError
 from wstar.v1 import wstar_pb2 as pb
 from wstar_service.limits import Admission
 from wstar_service.metrics import Metrics
 from wstar_service.status import code_of, reason, status_of
+from wstar_service.wire import Unreadable
 
 REQUEST_ID = "x-request-id"
 _REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -66,11 +67,31 @@ class Calls:
         self.ready = False
         self._admission = admission
         self._metrics = metrics
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def finish(self, seconds: float) -> None:
+        """Start no more calls; return when none is under way, after `seconds` at the latest."""
+        self.ready = False
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), seconds)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if self._under_way == 0:
+                self._idle.set()
 
     async def run(
         self,
         method: str,
-        request: Request,
+        request: Request | Unreadable,
         context: Context,
         work: Callable[[Request, Call], Awaitable[Reply]],
         *,
@@ -92,6 +113,9 @@ class Calls:
                 if needs_place:
                     held.enter_context(self._admission.place())
                 held.enter_context(self._metrics.in_flight())
+                held.enter_context(self._counted())
+                if isinstance(request, Unreadable):
+                    raise InvalidInput("request", "bytes", f"wstar.v1.{method}Request")
                 return await work(request, call)
         except asyncio.CancelledError:
             code = "DEADLINE_EXCEEDED" if _expired(context) else "CANCELLED"

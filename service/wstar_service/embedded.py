@@ -12,9 +12,17 @@ import numpy as np
 import onnxruntime
 
 from wstar.attributes import ATTRIBUTES
-from wstar.errors import ContractMismatch, RunnerUnavailable
-from wstar.graphs import GraphSpec, Space, TensorSpec, flow, graphs
-from wstar.space import SpaceManifest
+from wstar.errors import ContractMismatch, InvalidInput, RunnerUnavailable
+from wstar.graphs import (
+    GraphSpec,
+    Space,
+    TensorSpec,
+    classifiers,
+    flow,
+    flow_inverse,
+    graphs,
+)
+from wstar.space import SPACE_ID_STAMP, SpaceManifest
 from wstar_service.runner import Array
 
 _ONNX_TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
@@ -46,8 +54,16 @@ class EmbeddedRunner:
         Raises
         ------
         ContractMismatch: a file is missing or broken, a graph is not that of the contract, or
-            the spaces disagree about resolution, encoder side or attributes.
+            the spaces disagree about resolution, encoder side or attributes, or a graph is
+            stamped with the id of another space.
+        InvalidInput: there is no such folder.
         """
+        if not repository.is_dir():
+            raise InvalidInput(
+                "repository",
+                str(repository),
+                "an existing folder; `wstar-export repository` writes one",
+            )
         manifests = {space: _manifest(repository, space) for space in Space}
         first = manifests[Space.W_STAR]
         for space, manifest in manifests.items():
@@ -56,6 +72,8 @@ class EmbeddedRunner:
             _same(space, "attributes", ATTRIBUTES, manifest.attributes)
         specs = graphs(first.resolution, first.encoder_side)
         sessions = {spec.name: _session(repository, spec, threads) for spec in specs}
+        for manifest in manifests.values():
+            _check_stamps(manifest, sessions)
         return cls(manifests, specs, sessions)
 
     @property
@@ -103,7 +121,7 @@ def _manifest(repository: Path, space: Space) -> SpaceManifest:
     path = repository / flow(space, 8).name / "space.json"
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ContractMismatch(path.parent.name, "space.json", "a readable file", error) from error
     manifest = SpaceManifest.from_json(text, str(path))
     _same(space, "space", space, manifest.space)
@@ -113,6 +131,19 @@ def _manifest(repository: Path, space: Space) -> SpaceManifest:
 def _same(space: Space, name: str, expected: object, found: object) -> None:
     if found != expected:
         raise ContractMismatch(flow(space, 8).name, f"space.json {name}", expected, found)
+
+
+def _check_stamps(
+    manifest: SpaceManifest, sessions: Mapping[str, onnxruntime.InferenceSession]
+) -> None:
+    """Compare the id that each graph file of a space carries, if any, with the manifest's."""
+    for graph in (flow, flow_inverse, classifiers):
+        name = graph(manifest.space, manifest.resolution).name
+        stamp = sessions[name].get_modelmeta().custom_metadata_map.get(SPACE_ID_STAMP)
+        if stamp not in (None, manifest.space_id):
+            raise ContractMismatch(
+                name, f"{SPACE_ID_STAMP} of 1/model.onnx", manifest.space_id, stamp
+            )
 
 
 def _session(repository: Path, spec: GraphSpec, threads: int) -> onnxruntime.InferenceSession:

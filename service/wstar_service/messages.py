@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from wstar.codes import Code, space_of_number
-from wstar.errors import InvalidInput, LimitExceeded, SpaceMismatch
+from wstar.errors import InvalidInput, SpaceMismatch
 from wstar.geometry import ExplainedDistance, sigmoid
 from wstar.graphs import Space
 from wstar.images import Format
@@ -16,6 +16,9 @@ from wstar.v1 import wstar_pb2 as pb
 from wstar_service.faces import CodeFace
 from wstar_service.pipeline import Change, Distances
 from wstar_service.runner import Float32
+
+# Far beyond any face, and their product is far from the end of float32.
+MAX_STEP = MAX_STRENGTH = 1e6
 
 _FORMATS: Mapping[int, Format] = {
     pb.IMAGE_FORMAT_UNSPECIFIED: "PNG",
@@ -94,16 +97,14 @@ def read_names(
 ) -> list[int]:
     """Return the positions of attribute names, in order, each once.
 
-    Raises
-    ------
-    InvalidInput: an unknown name, with its path. LimitExceeded: more than `most`.
+    Raises InvalidInput: an unknown name, with its path, or more than `most`.
     """
     for i, name in enumerate(names):
         if name not in attributes:
             raise InvalidInput(f"{field}[{i}]", name, "a name of GetInfoResponse.attributes")
     positions = [attributes.index(name) for name in dict.fromkeys(names)]
     if most is not None and len(positions) > most:
-        raise LimitExceeded(field, len(positions), most, "attributes")
+        raise InvalidInput(field, f"{len(positions)} attributes", f"at most {most}")
     return positions
 
 
@@ -129,8 +130,8 @@ def read_change(request: pb.EditRequest, manifest: SpaceManifest) -> Change:
         value = getattr(edit, kind)
         if kind == "target_probability" and not 0.0 <= value <= 1.0:
             raise InvalidInput(f"{path}.{kind}", value, "0 to 1")
-        if not np.isfinite(value):
-            raise InvalidInput(f"{path}.{kind}", value, "a finite number")
+        if kind == "step" and not abs(value) <= MAX_STEP:
+            raise InvalidInput(f"{path}.{kind}", value, f"{-MAX_STEP:g} to {MAX_STEP:g}")
         amounts[kind][name] = value
     read_names(request.preserve, "preserve", manifest.attributes)
     for i, name in enumerate(request.preserve):
@@ -140,10 +141,11 @@ def read_change(request: pb.EditRequest, manifest: SpaceManifest) -> Change:
 
 
 def read_strengths(strengths: Sequence[float]) -> list[float]:
-    """Return the strengths of a film strip, [1] for none; InvalidInput if one is not finite."""
+    """Return the strengths of a film strip, [1] for none; InvalidInput if one is out of bounds."""
     for i, strength in enumerate(strengths):
-        if not np.isfinite(strength):
-            raise InvalidInput(f"strengths[{i}]", strength, "a finite number")
+        if not abs(strength) <= MAX_STRENGTH:
+            allowed = f"{-MAX_STRENGTH:g} to {MAX_STRENGTH:g}"
+            raise InvalidInput(f"strengths[{i}]", strength, allowed)
     return list(strengths) or [1.0]
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,21 @@ from wstar.v1 import wstar_pb2 as pb
 
 Pixels = NDArray[np.uint8]
 Result = TypeVar("Result")
+_POINTS: tuple[Literal["left_eye", "right_eye", "nose", "left_mouth", "right_mouth"], ...] = (
+    "left_eye",
+    "right_eye",
+    "nose",
+    "left_mouth",
+    "right_mouth",
+)
 
 
 class Pictures:
-    """Pictures of one server; as many at once as there are threads, which bounds the memory."""
+    """Pictures of one server; as many at once as there are threads, which bounds the memory.
+
+    Each call has one picture at a time in the queue: calls take turns, however many or large
+    the pictures of one of them are.
+    """
 
     def __init__(self, side: int, max_bytes: int, max_pixels: int, threads: int) -> None:
         self._side = side
@@ -45,17 +56,13 @@ class Pictures:
         """End the threads."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    async def _all(self, tasks: Sequence[Callable[[], Result]]) -> list[Result]:
-        """Run tasks in the pool; when one fails or the caller goes, the rest does not start."""
+    async def _all(self, tasks: Iterable[Callable[[], Result]]) -> list[Result]:
+        """Run tasks in the pool, one by one, until one fails or the caller goes."""
         loop = asyncio.get_running_loop()
-        futures = [loop.run_in_executor(self._pool, task) for task in tasks]
-        try:
-            return await asyncio.gather(*futures)
-        finally:
-            for future in futures:
-                future.cancel()
+        return [await loop.run_in_executor(self._pool, task) for task in tasks]
 
     def _read(self, picture: pb.Picture, field: str) -> Pixels:
+        landmarks = _landmarks(picture, f"{field}.landmarks")
         try:
             rgb = decode(picture.data, max_bytes=self._max_bytes, max_pixels=self._max_pixels)
         except LimitExceeded as error:
@@ -63,15 +70,24 @@ class Pictures:
         except InvalidInput as error:
             raise type(error)(f"{field}.data", error.value, error.allowed) from error
         try:
-            return encoder_input(rgb, self._side, _landmarks(picture))
+            return encoder_input(rgb, self._side, landmarks)
         except InvalidInput as error:
             raise type(error)(f"{field}.landmarks", error.value, error.allowed) from error
 
 
-def _landmarks(picture: pb.Picture) -> NDArray[np.float64] | None:
-    """Five points (x, y) in px in the order of `wstar.images.LANDMARKS`, None for none."""
+def _landmarks(picture: pb.Picture, field: str) -> NDArray[np.float64] | None:
+    """Five points (x, y) in px in the order of `wstar.images.LANDMARKS`, None for none.
+
+    Raises InvalidInput: a point is missing, which protobuf would read as (0, 0), or not finite.
+    """
     if not picture.HasField("landmarks"):
         return None
-    found = picture.landmarks
-    points = (found.left_eye, found.right_eye, found.nose, found.left_mouth, found.right_mouth)
-    return np.array([(point.x_px, point.y_px) for point in points])
+    points = []
+    for name in _POINTS:
+        point = getattr(picture.landmarks, name)
+        if not picture.landmarks.HasField(name):
+            raise InvalidInput(f"{field}.{name}", "nothing", "a point; all five are required")
+        if not np.isfinite([point.x_px, point.y_px]).all():
+            raise InvalidInput(f"{field}.{name}", (point.x_px, point.y_px), "finite numbers")
+        points.append((point.x_px, point.y_px))
+    return np.array(points)

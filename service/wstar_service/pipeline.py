@@ -169,22 +169,22 @@ class Pipeline:
 
         Raises
         ------
-        InvalidInput: the edited code overflows.
+        InvalidInput: an edited code overflows; names `edits`, or the strength if above 1.
         DependentAttributes, RunnerUnavailable.
         """
         before = await self.embed([face], space, w=True, logits=True)
         coefficients = np.outer(strengths, self._coefficients(space, change, before.logits[0]))
-        if not (np.abs(coefficients) <= _FLOAT32_MAX).all():
-            raise _too_far()
+        _check_overflow(strengths, coefficients)
         start = np.repeat(before.codes, len(strengths), axis=0)
         w = await self._inverse(space, start, coefficients.astype(np.float32))
         codes, logits = await self._flow(space, w)
-        if not all(np.isfinite(array).all() for array in (w, codes, logits)):
-            raise _too_far()
+        _check_overflow(strengths, w, codes, logits)
         moved = codes, before.codes
         if space is not Space.W_STAR:
             w_star, _ = await self._flow(Space.W_STAR, np.concatenate([w, before.w]))
             moved = w_star[:-1], w_star[-1:]
+            _check_overflow(strengths, moved[0])
+            check_finite([face], moved[1])
         images = (await self._runner.run("generator", w=w))["image"]
         return Edited(images, codes, logits, before.logits[0], squared_distance(*moved))
 
@@ -237,5 +237,14 @@ def _dependence_in(field: str) -> Iterator[None]:
         raise DependentAttributes(field, error.value, error.allowed) from error
 
 
-def _too_far() -> InvalidInput:
-    return InvalidInput("edits", "numbers that overflow", "smaller steps or strengths")
+def _check_overflow(strengths: Sequence[float], *results: Float32 | Float64) -> None:
+    """Refuse results (S, ...) outside float32, naming the first strength at fault."""
+    for result in results:
+        for i, row in enumerate(result):
+            if (np.abs(row) <= _FLOAT32_MAX).all():
+                continue
+            if abs(strengths[i]) <= 1.0:
+                raise InvalidInput("edits", "numbers that overflow", "smaller steps")
+            raise InvalidInput(
+                f"strengths[{i}]", strengths[i], "-1 to 1, or as far as no code overflows float32"
+            )

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 import wstar
@@ -30,10 +30,15 @@ from wstar_service.pipeline import Pipeline
 from wstar_service.runner import GraphRunner
 from wstar_service.servicer import Servicer
 from wstar_service.settings import Address, Settings
+from wstar_service.watches import Health
+from wstar_service.wire import ReadableRequests
 
 SERVICE = pb.DESCRIPTOR.services_by_name["LatentSpaceService"].full_name
+HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+# For replies on their way, and for streams that only their callers end.
+_LAST_REPLIES_S = 0.5
 _LOG = logging.getLogger("wstar.server")
 
 
@@ -59,14 +64,15 @@ class Server:
             settings.max_image_pixels,
             settings.threads or allowed_cpus(),
         )
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self._health = Health()
         self._grpc = grpc.aio.server(
+            interceptors=[ReadableRequests()],
             options=(
                 ("grpc.max_receive_message_length", settings.max_message_bytes),
                 ("grpc.max_send_message_length", -1),
                 # A second server on the same port would silently take half of the calls.
                 ("grpc.so_reuseport", 0),
-            )
+            ),
         )
         servicer = Servicer(
             self._calls,
@@ -79,19 +85,25 @@ class Server:
         add_LatentSpaceServiceServicer_to_server(servicer, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         if settings.reflection:
-            names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            names = (SERVICE, HEALTH, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._grpc)
 
     async def listen(self) -> tuple[Address, Address | None]:
         """Open the ports, not serving yet; return where gRPC and metrics listen.
 
-        Raises OSError, RuntimeError: an address cannot be listened on.
+        Raises OSError: an address cannot be listened on.
         """
         await self._set_health(_NOT_SERVING)
-        port = self._grpc.add_insecure_port(str(self._settings.listen))
+        try:
+            port = self._grpc.add_insecure_port(str(self._settings.listen))
+        except RuntimeError as error:
+            raise _not_listening(self._settings.listen) from error
         metrics = None
         if self._settings.metrics is not None:
-            metrics, self._stop_metrics = self._metrics.listen(self._settings.metrics)
+            try:
+                metrics, self._stop_metrics = self._metrics.listen(self._settings.metrics)
+            except OSError as error:
+                raise _not_listening(self._settings.metrics) from error
         await self._grpc.start()
         return Address(self._settings.listen.host, port), metrics
 
@@ -102,9 +114,16 @@ class Server:
         await self._set_health(_SERVING)
 
     async def stop(self) -> None:
-        """Refuse new calls, give those in flight `grace_s` seconds, and close the ports."""
+        """Refuse new calls, give those in flight `grace_s` seconds, and close the ports.
+
+        While calls finish the port stays open, so that whoever asks reads NOT_SERVING.
+        """
         await self._health.enter_graceful_shutdown()
-        await self._grpc.stop(self._settings.grace_s)
+        await self._health.end_watches()
+        await self._calls.finish(self._settings.grace_s)
+        await self._grpc.stop(min(_LAST_REPLIES_S, self._settings.grace_s))
+        # Calls that outlasted the grace unwind here; a closing loop would log each as a fault.
+        await self._calls.finish(_LAST_REPLIES_S)
         self._pictures.close()
         if self._stop_metrics is not None:
             await asyncio.to_thread(self._stop_metrics)
@@ -114,15 +133,28 @@ class Server:
             await self._health.set(name, status)
 
 
+def _not_listening(address: Address) -> OSError:
+    return OSError(f"cannot listen on {address}: in use, or no address of this machine")
+
+
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; print the address on stdout once ready.
 
-    Raises WstarError, OSError, RuntimeError when the server cannot become ready.
+    A second signal ends the process at once.
+
+    Raises WstarError, OSError when the server cannot become ready.
     """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def stop(number: int) -> None:
+        if stopped.is_set():
+            # Not the default action of the signal: the first process of a container has none.
+            os._exit(128 + number)
+        stopped.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+        loop.add_signal_handler(number, stop, number)
     threads = settings.threads or allowed_cpus()
     runner = await asyncio.to_thread(EmbeddedRunner.open, settings.repository, threads)
     try:
@@ -146,7 +178,7 @@ def main() -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)
     try:
         asyncio.run(serve(settings))
-    except (WstarError, OSError, RuntimeError) as error:
+    except (WstarError, OSError) as error:
         _LOG.error("cannot serve: %s", error)
         return 1
     return 0

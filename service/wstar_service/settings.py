@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import wstar
+
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
 
@@ -53,7 +55,7 @@ class Settings:
     metrics: Address | None = None
     threads: int | None = None
     max_image_bytes: int = 10 * 2**20
-    max_image_pixels: int = 50_000_000
+    max_image_pixels: int = 4096 * 4096
     max_message_bytes: int = 64 * 2**20
     max_batch: int = 64
     max_concurrency: int = 16
@@ -87,6 +89,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[str], Any]]]
         description="Serve a repository of wstar graphs over gRPC.",
         epilog="Every flag is also a variable: --max-batch is WSTAR_MAX_BATCH. Flags win.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {wstar.__version__}")
     default = Settings(Path())
     readers: dict[str, Callable[[str], Any]] = {"repository": Path, "reflection": _boolean}
 

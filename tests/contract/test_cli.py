@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,8 +19,9 @@ import pytest
 from wstar import __version__
 from wstar.cli import SERVER_VARIABLE, main, parser
 from wstar.code_files import read_codes
-from wstar.errors import ImageError, Overloaded, SpaceMismatch
+from wstar.errors import ImageError, LimitExceeded, Overloaded, SpaceMismatch
 from wstar.tables import table
+from wstar.v1 import wstar_pb2 as pb
 
 if TYPE_CHECKING:
     from tests.contract.conftest import Canned
@@ -117,8 +119,10 @@ def test_distance_of_more_is_a_matrix_also_from_a_file(
     capsys.readouterr()
     assert wstar("distance", codes, faces[0]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["squared", "distance", "one.png", "two.png", "one.png"]
-    assert lines[2].split() == ["one.png", "0", "1", "4"]
+    assert re.split("  +", lines[0]) == [
+        *("squared distance", "one.png (codes.npz)", "two.png (codes.npz)", "one.png")
+    ]
+    assert lines[2].split() == ["one.png", "(codes.npz)", "0", "1", "4"]
     assert wstar("distance", codes, faces[0], "--explain") == 2
     assert wstar("distance", faces[0]) == 2
 
@@ -173,6 +177,92 @@ def test_edit_refuses_what_cannot_be(
     assert canned.requests == []
 
 
+def test_distance_of_more_than_a_request_holds(
+    wstar: Wstar, faces: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = [faces[0], faces[1], faces[0], faces[1]]
+    assert wstar("distance", *many, "--json") == 0
+    facts = printed(capsys)
+    assert facts["squared_distance"] == [[(i - j) % 2 for j in range(4)] for i in range(4)]
+    assert facts["percentile"] is None
+    assert wstar("distance", *many, "--ignore", "Male") == 2
+    assert capsys.readouterr().err == (
+        "wstar: a: found 4 faces with ignore or explain, "
+        "allowed: at most 3 faces with ignore or explain\n"
+    )
+
+
+def test_a_distance_that_rounding_leaves_is_shown_as_0(
+    wstar: Wstar,
+    faces: list[Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reply = pb.DistanceResponse(rows=1, columns=1)
+    reply.distances.add(squared_distance=9.8e-15, distance=9.9e-8, percentile=0)
+    monkeypatch.setattr("tests.contract.conftest.Canned.Distance", lambda *_: reply)
+    assert wstar("distance", *faces) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in lines[2:4]] == ["0", "0"]
+
+
+def test_edit_refuses_to_overwrite_its_own_pictures_and_values(
+    wstar: Wstar,
+    canned: Canned,
+    faces: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    edit = ("edit", faces[0], "--output", tmp_path / "out.png")
+    assert wstar(*edit, "--strengths", "1,0.5,1") == 2
+    assert "--strengths: found [1.0, 0.5, 1.0]" in capsys.readouterr().err
+    for flag in ("--set", "--step"):
+        assert wstar(*edit, flag, "Smiling=.9", flag, "Male=1", flag, "Smiling=.1") == 2
+        assert f"{flag} Smiling: found [0.9, 0.1]" in capsys.readouterr().err
+    assert canned.requests == []
+    assert wstar(*edit, "--strengths", "0.1234567,0.1234568,1") == 0
+    assert sorted(path.name for path in tmp_path.glob("out*")) == [
+        *("out-0.1234567.png", "out-0.1234568.png", "out-1.png")
+    ]
+
+
+def test_an_output_that_is_a_folder_is_told(
+    wstar: Wstar, faces: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "folder.png"
+    folder.mkdir()
+    assert wstar("edit", faces[0], "--output", folder, "--force") == 2
+    assert "this is a folder" in capsys.readouterr().err
+
+
+def test_errors_about_codes_name_their_file_and_entry(
+    wstar: Wstar,
+    canned: Canned,
+    faces: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    codes = tmp_path / "codes.npz"
+    assert wstar("embed", *faces, "--output", codes) == 0
+    canned.error = SpaceMismatch("faces[2].code.space_id", "a", "b")
+    assert wstar("classify", faces[0], codes) == 2
+    assert f"wstar: {codes}: codes[1]: faces[2].code" in capsys.readouterr().err
+    # The length of a list is no fault of one file.
+    canned.error = LimitExceeded("faces", 3, 2, "faces")
+    assert wstar("classify", faces[0], codes) == 2
+    assert capsys.readouterr().err.startswith("wstar: faces: found 3")
+
+
+def test_a_damaged_code_file_is_told(
+    wstar: Wstar, canned: Canned, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "codes.npz"
+    np.savez(path, codes=np.float32(1), names=np.array("a"), space="W_STAR", space_id="id")
+    assert wstar("classify", path) == 2
+    assert capsys.readouterr().err.startswith(f"wstar: {path}: found ")
+    assert canned.requests == []
+
+
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
@@ -214,6 +304,10 @@ def test_a_missing_picture_and_a_missing_server(
     [
         [],
         ["info", "--server", "nowhere"],
+        ["info", "--server", "127.0.0.1:0"],
+        ["info", "--server", "127.0.0.1:65536"],
+        ["info", "--server", "127.0.0.1:99999"],
+        ["info", "--server", "two words:1"],
         ["info", "--timeout-s", "0"],
         ["info", "--timeout-s", "nan"],
         ["edit", "a.png"],
@@ -243,7 +337,8 @@ def test_help_states_units_defaults_and_exit_codes(capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit):
         main(["edit", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    for part in ("0 to 1", "SECONDS", "default: 60", "default: W_STAR_ID", "exit codes:"):
+    parts = ("0 to 1", "SECONDS", "default: 60", "default: W_STAR_ID", "exit codes:")
+    for part in (*parts, ".npz file of one code"):
         assert part in text
     with pytest.raises(SystemExit):
         main(["--version"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -246,3 +246,75 @@ def test_a_message_above_the_limit_of_the_server_says_both_sizes(client: Client)
         client.embed(bytes(300_000))
     assert refused.value.found > 300_000
     assert refused.value.limit == 200_000
+
+
+@pytest.mark.parametrize(
+    ("field", "call"),
+    [
+        ("dtype", lambda client: client.embed(b"1", dtype="f64")),
+        ("mode", lambda client: client.distance(b"1", b"2", mode="x")),
+        ("image_format", lambda client: client.edit(b"1", image_format="gif")),
+        ("space", lambda client: client.embed(b"1", space="W_STAR")),
+        ("space", lambda client: client.edit(b"1", space="W_STAR")),
+        ("preserve", lambda client: client.edit(b"1", preserve="Male")),
+        ("preserve", lambda client: client.edit(b"1", preserve=[1])),
+        ("ignore", lambda client: client.distance(b"1", b"2", ignore="Male")),
+        ("attributes", lambda client: client.classify(b"1", attributes="Male")),
+    ],
+)
+def test_a_wrong_option_is_refused_before_anything_is_sent(
+    client: Client, canned: Canned, field: str, call: Callable[[Client], object]
+) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        call(client)
+    assert refused.value.field == field
+    assert refused.value.allowed
+    assert canned.requests == []
+
+
+def test_a_closed_client_says_so(canned: Canned) -> None:
+    with Client(canned.target) as client:
+        pass
+    for call in (client.info, lambda: client.embed([b"1", b"2"]), lambda: client.edit(b"1")):
+        with pytest.raises(InvalidInput, match="client: found 'closed'"):
+            call()
+
+
+def test_distances_beyond_one_request_are_computed_from_codes(
+    client: Client, canned: Canned
+) -> None:
+    """Limits: 3 faces, 200 kB; a code of the canned server is the length of its picture."""
+    a, b = [bytes(size) for size in (1, 2, 3, 4)], [bytes(size) for size in (2, 4, 6, 8)]
+    matrix = client.distance(a, b, mode="matrix")
+    expected = [[float((i - j) ** 2) for j in (2, 4, 6, 8)] for i in (1, 2, 3, 4)]
+    np.testing.assert_allclose(matrix.squared_distance, expected, atol=1e-12)
+    np.testing.assert_allclose(matrix.distance, np.sqrt(expected), atol=1e-6)
+    assert np.isnan(matrix.percentile).all()
+    assert (matrix.shares.shape, matrix.residual.shape) == ((4, 4, 0), (4, 4))
+    assert matrix.timings.total_ms == 8.0
+    assert [len(request.faces) for request in canned.requests] == [3, 1, 3, 1]
+    assert client.distance(a, b).squared_distance.tolist() == [1.0, 4.0, 9.0, 16.0]
+    # Four pictures that are too long together, though not too many.
+    large = [bytes(50_000), bytes(50_001)]
+    assert client.distance(large, large[::-1]).squared_distance.tolist() == [1.0, 1.0]
+    canned.requests.clear()
+    client.distance(a, a, mode="matrix")
+    assert len(canned.requests) == 2
+
+
+def test_what_distances_beyond_one_request_cannot_be(client: Client, canned: Canned) -> None:
+    faces = [b"1"] * 4
+    for options in ({"ignore": ["Male"]}, {"explain": True}):
+        with pytest.raises(LimitExceeded, match="at most 3 faces with ignore or explain") as error:
+            client.distance(faces[:2], faces, mode="matrix", **options)
+        assert error.value.field == "b"
+    large = [bytes(90_000)] * 2
+    with pytest.raises(LimitExceeded, match="at most 200000 bytes"):  # gRPC's own refusal
+        client.distance(large, large, explain=True)
+    with pytest.raises(InvalidInput, match="b: found '3 faces', allowed: 4"):
+        client.distance(faces, faces[:3])
+    assert canned.requests == []
+    canned.error = ImageError("faces[0].picture.data", b"x", "a picture")
+    with pytest.raises(ImageError, match=r"^a\[0\]\.picture\.data") as refused:
+        client.distance(faces, faces[:1], mode="matrix")
+    assert refused.value.field == "a[0].picture.data"

@@ -72,6 +72,17 @@ def test_matrix_holds_the_distance_of_every_pair(seed: int, rows: int, columns: 
     np.testing.assert_allclose(squared_distance_matrix(a, b), pairs, rtol=1e-10, atol=1e-12)
 
 
+@given(SEEDS, st.floats(0, 12), st.integers(0, 4))
+def test_far_off_codes_falsify_no_other_distance(seed: int, exponent: float, far: int) -> None:
+    rng = np.random.default_rng(seed)
+    codes: Any = np.asarray(random_codes(rng, 6), np.float32)
+    others: Any = np.concatenate([codes, np.full((far, 3, 8), 10.0**exponent, np.float32)])
+    for a, b in ((codes, others), (others, codes), (others, others)):
+        found = squared_distance_matrix(a, b)
+        np.testing.assert_allclose(found, squared_distance(a[:, None], b[None]), rtol=1e-10)
+        assert not found.diagonal().any()
+
+
 def test_matrix_in_blocks_equals_matrix_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     a, b = random_codes(rng, 11), random_codes(rng, 7)

@@ -30,6 +30,7 @@ from wstar_export.onnx import check_interface
 from wstar_export.repository import write_repository
 from wstar_export.run import Run
 from wstar_service.embedded import EmbeddedRunner
+from wstar_service.golden import check_golden
 
 SPECS = graphs(64, 64)
 # Whatever tells where the exporter ran: folders, and the source files of stack traces.
@@ -134,6 +135,8 @@ def test_manifest_describes_the_matrix_that_is_served(
     assert found.tolerance_card[f"flow{space.suffix}"]["fp32"]["round_trip_error"] <= 1e-5
     picture = decode(found.golden.image_png, max_bytes=10**6, max_pixels=10**6)
     np.testing.assert_array_equal(picture, run.pictures[0])
+    generated = decode(found.golden.generated_png, max_bytes=10**6, max_pixels=64 * 64)
+    assert generated.shape == (64, 64, 3)
 
 
 def test_service_opens_it_and_finds_the_golden_answer(repository: Path, run: Run) -> None:
@@ -147,6 +150,7 @@ def test_service_opens_it_and_finds_the_golden_answer(repository: Path, run: Run
                     if name in got:
                         # The same file on the same engine: nothing but its threads may differ.
                         np.testing.assert_allclose(got[name][0], wanted, atol=1e-4)
+            await check_golden(runner, await runner.manifests())
         finally:
             await runner.close()
 

@@ -108,7 +108,7 @@ class World:
             gram=a @ a.T,
             quantiles=np.linspace(0.0, 1.0, 101),
             perceptual_scale=10.0,
-            golden=Golden(self.picture(), w_star, self.logits(w_star), 1e-4),
+            golden=Golden(self.picture(), w_star, self.logits(w_star), self.picture(), 1e-4),
             evaluation={"pearson": 0.75},
             labels={"world": "linear"},
         )

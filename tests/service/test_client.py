@@ -85,7 +85,7 @@ def test_what_the_server_refuses(client: Client, world: World) -> None:
     with pytest.raises(InvalidInput, match="faces"):
         client.embed([])
     with pytest.raises(LimitExceeded) as refused:
-        client.distance([world.picture()] * 65, [world.picture()] * 65)
+        client.distance([world.picture()] * 65, [world.picture()] * 65, explain=True)
     assert refused.value.field == "a"
     code = client.embed(world.picture())[0].code
     stranger = type(code)(code.values, code.space, "w_star-of-another-server")
@@ -97,3 +97,17 @@ def test_more_faces_than_one_request_may_hold(client: Client, world: World) -> N
     found = client.embed([world.picture(byte) for byte in range(100)])
     assert len(found) == 100
     assert found.codes[99, 0, 0] == pytest.approx(2 * 99 / 255)
+
+
+def test_distances_of_more_faces_than_one_request_may_hold(client: Client, world: World) -> None:
+    faces = [world.picture(byte) for byte in range(70)]
+    found = client.distance(faces, faces, mode="matrix")
+    few = client.distance(faces[:64], faces[:64], mode="matrix")
+    assert found.squared_distance.shape == (70, 70)
+    np.testing.assert_allclose(found.squared_distance[:64, :64], few.squared_distance, atol=1e-12)
+    pairs = client.distance(faces, faces[::-1])
+    np.testing.assert_allclose(
+        pairs.squared_distance, np.diag(found.squared_distance[:, ::-1]), atol=1e-12
+    )
+    assert np.isnan(found.percentile).all()
+    assert found.space_id == world.space_id(Space.W_STAR)

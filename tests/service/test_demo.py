@@ -128,7 +128,7 @@ def test_a_repository_that_cannot_be_served_is_told(samples: Path, tmp_path: Pat
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "wstar-serve ended" in errors
-    assert "space.json" in errors
+    assert "missing', allowed: an existing folder" in errors
 
 
 def test_no_samples_is_told_before_a_server_starts(repository: Path, tmp_path: Path) -> None:

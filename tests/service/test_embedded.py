@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 
-from wstar.errors import ContractMismatch, RunnerUnavailable
+from wstar.errors import ContractMismatch, InvalidInput, RunnerUnavailable
 from wstar.graphs import Space
 from wstar_service.cpus import allowed_cpus
 from wstar_service.embedded import EmbeddedRunner
@@ -162,6 +162,16 @@ def test_a_graph_that_is_not_the_contract_s_is_named(
         ("encoder_side", 16, "space.json encoder_side"),
         ("attributes", [str(i) for i in range(40)], "space.json attributes"),
         ("contract_version", 0, "contract_version"),
+        ("space_id", 7, "manifest"),
+        ("labels", {"world": 1}, "manifest"),
+        ("labels", ["linear"], "manifest"),
+        ("evaluation", {"pearson": "high"}, "manifest"),
+        ("evaluation", None, "manifest"),
+        ("tolerance_card", {"flow": 1}, "manifest"),
+        ("resolution", "8", "manifest"),
+        ("encoder_side", True, "manifest"),
+        ("attributes", 40, "manifest"),
+        ("golden", {}, "manifest"),
     ],
 )
 def test_spaces_that_disagree_are_named(copy: Path, key: str, value: object, tensor: str) -> None:
@@ -172,7 +182,42 @@ def test_spaces_that_disagree_are_named(copy: Path, key: str, value: object, ten
     assert caught.value.tensor == tensor
 
 
+@pytest.mark.parametrize("tolerance", [0.0, 0.06, float("nan"), "small"])
+def test_a_tolerance_that_proves_nothing_is_refused(copy: Path, tolerance: object) -> None:
+    path = copy / "flow_id" / "space.json"
+    found = json.loads(path.read_text())
+    found["golden"]["tolerance"] = tolerance
+    path.write_text(json.dumps(found))
+    with pytest.raises(ContractMismatch, match="manifest"):
+        EmbeddedRunner.open(copy, 1)
+
+
+def test_a_manifest_that_is_no_text(copy: Path) -> None:
+    (copy / "flow_id" / "space.json").write_bytes(b"\xff\xfe{}")
+    with pytest.raises(ContractMismatch, match=r"graph 'flow_id', space\.json"):
+        EmbeddedRunner.open(copy, 1)
+
+
+@pytest.mark.parametrize("graph", ["flow_id", "flow_id_inverse", "classifiers_id"])
+def test_a_graph_stamped_for_another_space_is_refused(copy: Path, world: World, graph: str) -> None:
+    path = copy / graph / "1" / "model.onnx"
+    for space, refused in ((Space.W_STAR_ID, False), (Space.W_STAR, True)):
+        model = onnx.load(path)
+        model.ClearField("metadata_props")
+        model.metadata_props.add(key="wstar_space_id", value=world.space_id(space))
+        onnx.save(model, path)
+        if refused:
+            with pytest.raises(ContractMismatch) as caught:
+                EmbeddedRunner.open(copy, 1)
+            assert caught.value.graph == graph
+            assert "wstar_space_id" in caught.value.tensor
+        else:
+            EmbeddedRunner.open(copy, 1)
+
+
 def test_no_repository_at_all(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"repository: found '.*missing', allowed: an existing"):
+        EmbeddedRunner.open(tmp_path / "missing", 1)
     with pytest.raises(ContractMismatch, match=r"graph 'flow', space\.json"):
         EmbeddedRunner.open(tmp_path, 1)
 

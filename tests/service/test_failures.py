@@ -6,14 +6,17 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import grpc
+import numpy as np
 import pytest
 
-from wstar.errors import Overloaded, RunnerUnavailable, WstarError
+from wstar.attributes import ATTRIBUTES
+from wstar.errors import InvalidInput, Overloaded, RunnerUnavailable, WstarError
 from wstar.remote import error_of_call
 from wstar.v1 import wstar_pb2 as pb
 
 if TYPE_CHECKING:
     from tests.service.conftest import Running, World
+    from wstar_service.runner import Array
 
 
 async def failure(running: Running, request: pb.EmbedRequest) -> tuple[str, WstarError]:
@@ -78,6 +81,35 @@ def test_a_fault_of_ours_tells_the_log_and_not_the_caller(
     assert "internal error, request id " in str(error)
     assert "secret" not in str(error)
     assert "secret" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("strengths", "path"), [([], "edits"), ([0, 1], "edits"), ([0, 1, 1e5], "strengths[2]")]
+)
+def test_an_edit_never_answers_nan(world: World, strengths: list[float], path: str) -> None:
+    """Also when only the distance moved, measured in another space, overflows."""
+
+    async def scenario() -> WstarError:
+        async with world.serving() as running:
+            runner, largest = running.runner, max(strengths, default=1.0)
+            plain = runner.run
+
+            async def run(graph: str, **arrays: Array) -> dict[str, Array]:
+                found = await plain(graph, **arrays)
+                if graph == "flow":  # Each strength moves number 0 by 1000 / 4 * 2.
+                    found["w_star"][found["w_star"][:, 0, 0] > 400 * largest] = np.inf
+                return found
+
+            runner.run = run  # type: ignore[method-assign]
+            edits = [pb.AttributeEdit(attribute=ATTRIBUTES[0], step=1000.0)]
+            request = pb.EditRequest(face=world.code(0), edits=edits, strengths=strengths)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await running.stub.Edit(request)
+            return error_of_call(caught.value, "here")  # type: ignore[arg-type]
+
+    error = asyncio.run(scenario())
+    assert isinstance(error, InvalidInput)
+    assert error.field == path
 
 
 def test_nan_from_a_picture_is_the_engine_s_fault(world: World) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import queue
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from wstar.codes import Code
 from wstar.graphs import Space
@@ -67,6 +70,52 @@ def test_a_repository_that_answers_otherwise_is_not_served(
     assert "Traceback" not in done.stderr
 
 
+def test_calls_that_outlast_the_grace_leave_no_traceback(repository: Path, world: World) -> None:
+    request = pb.EditRequest(face=world.code(51), strengths=[1.0] * 64)
+    arguments = [*SERVE, "--repository", str(repository), "--grace-s", "0"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().decode().strip()
+        with grpc.insecure_channel(address) as channel:
+            stub = LatentSpaceServiceStub(channel)
+            stub.GetInfo(pb.GetInfoRequest(), timeout=30)
+            calls = [stub.Edit.future(request) for _ in range(12)]
+            process.terminate()
+            _, log = process.communicate(timeout=30)
+            del calls
+    assert process.returncode == 0, log
+    assert b"Traceback" not in log
+
+
+def test_a_second_signal_ends_it_at_once(repository: Path) -> None:
+    arguments = [*SERVE, "--repository", str(repository)]
+    questions: queue.Queue[Any] = queue.Queue()
+    questions.put(reflection_pb2.ServerReflectionRequest(list_services=""))
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().decode().strip()
+        with grpc.insecure_channel(address) as channel:
+            # A stream that its caller keeps open: the server waits half a second for it.
+            stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+            next(stub.ServerReflectionInfo(iter(questions.get, None)))
+            process.terminate()
+            time.sleep(0.15)
+            process.terminate()
+            _, log = process.communicate(timeout=30)
+            questions.put(None)
+    assert process.returncode == 128 + signal.SIGTERM, log
+    assert b"stopping" in log
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    arguments = [*SERVE, "--repository", str(tmp_path / "missing")]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "missing" in done.stderr
+    assert "`wstar-export repository` writes one" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_port_in_use_is_told(repository: Path) -> None:
     arguments = [*SERVE, "--repository", str(repository)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as first:
@@ -78,7 +127,7 @@ def test_a_port_in_use_is_told(repository: Path) -> None:
         first.terminate()
         first.communicate(timeout=30)
     assert second.returncode == 1
-    assert address.encode() in second.stderr
+    assert f"cannot listen on {address}: in use".encode() in second.stderr
     assert b"Traceback" not in second.stderr
 
 

@@ -131,6 +131,7 @@ def embed(*faces: Callable[[World], pb.Face]) -> Ask:
 
 JPEG = encode(np.full((64, 64, 3), 99, np.uint8), "JPEG")
 NOSE = pb.Point(x_px=9, y_px=9)
+POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 A, B = ATTRIBUTES[0], ATTRIBUTES[2]
 STEP: Literal["step"] = "step"
 TARGET: Literal["target_probability"] = "target_probability"
@@ -149,8 +150,16 @@ INVALID_INPUT: dict[str, tuple[Ask, str]] = {
     "no faces": (embed(), "faces"),
     "no source": (embed(good, lambda world: pb.Face()), "faces[1]"),
     "landmarks in one point": (
-        embed(lambda world: picture_face(JPEG, nose=NOSE)),
+        embed(lambda world: picture_face(JPEG, **dict.fromkeys(POINTS, NOSE))),
         "faces[0].picture.landmarks",
+    ),
+    "a landmark left out": (
+        embed(lambda world: picture_face(JPEG, **dict.fromkeys(POINTS[:-1], NOSE))),
+        "faces[0].picture.landmarks.right_mouth",
+    ),
+    "a landmark that is no number": (
+        embed(lambda world: picture_face(JPEG, left_eye=NOSE, right_eye=pb.Point(y_px=np.inf))),
+        "faces[0].picture.landmarks.right_eye",
     ),
     "NaN code": (embed(code, code, with_nan), "faces[2].code.data"),
     "truncated code": (
@@ -177,6 +186,7 @@ INVALID_INPUT: dict[str, tuple[Ask, str]] = {
         "b[0].code.data",
     ),
     "unknown to ignore": (compare(ignore_attributes=[A, "Nice"]), "ignore_attributes[1]"),
+    "all ignored": (compare(ignore_attributes=ATTRIBUTES), "ignore_attributes"),
     "unknown to classify": (
         lambda world: pb.ClassifyRequest(faces=[code(world)], attributes=[A, A, LONG]),
         "attributes[2]",
@@ -203,8 +213,8 @@ INVALID_INPUT: dict[str, tuple[Ask, str]] = {
     "edited and preserved": (edit((A, TARGET, 0.5), preserve=[B, A]), "preserve[1]"),
     "unknown to preserve": (edit((A, STEP, 1), preserve=["Nice"]), "preserve[0]"),
     "strength NaN": (edit((A, STEP, 1), strengths=[1, np.nan]), "strengths[1]"),
-    "step beyond float32": (edit((A, STEP, 1e300)), "edits"),
-    "step that overflows in the graph": (edit((A, STEP, 3e38), strengths=[0, 1]), "edits"),
+    "strength too large": (edit((A, STEP, 1), strengths=[0, 1e38]), "strengths[1]"),
+    "step too large": (edit((A, STEP, -1e300)), "edits[0].step"),
 }
 IMAGE_ERROR: dict[str, tuple[Ask, str]] = {
     "not a picture": (
@@ -228,7 +238,6 @@ LIMIT_EXCEEDED: dict[str, tuple[Ask, str]] = {
     ),
     "too many faces": (embed(*[code] * 9), "faces"),
     "too many strengths": (edit((A, STEP, 1), strengths=range(9)), "strengths"),
-    "all ignored": (compare(ignore_attributes=ATTRIBUTES), "ignore_attributes"),
 }
 SPACE_MISMATCH: dict[str, tuple[Ask, str]] = {
     "id of another model": (

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from tests.service.conftest import FakeRunner, World
 from wstar.errors import ContractMismatch
+from wstar.graphs import Space
+from wstar.images import encode
+from wstar.space import SpaceManifest
 from wstar.v1 import wstar_pb2 as pb
+from wstar_service.golden import check_golden
+from wstar_service.runner import Array
 from wstar_service.settings import Address
 
 if TYPE_CHECKING:
-    from tests.service.conftest import Running, World
+    from tests.service.conftest import Running
 
 SERVICE = "wstar.v1.LatentSpaceService"
 
@@ -70,6 +80,117 @@ def test_another_answer_to_the_golden_request_is_refused(
     assert error.tensor == f"{tensor} of the golden request"
     assert "(0.0001 standard deviations)" in str(error.expected)
     assert str(error.found) in ("0.001 off", "0.002 off", "nan off")
+
+
+@dataclass
+class Faulty(FakeRunner):
+    """A runner whose manifests of W_STAR_ID or whose graphs were tampered with."""
+
+    change: Callable[[SpaceManifest], SpaceManifest] = lambda manifest: manifest
+    names: Mapping[str, str] | None = None
+
+    async def manifests(self) -> Mapping[Space, SpaceManifest]:
+        """The manifests of the world, one changed."""
+        found = dict(await super().manifests())
+        found[Space.W_STAR_ID] = self.change(found[Space.W_STAR_ID])
+        return found
+
+    async def run(self, graph: str, **arrays: Array) -> dict[str, Array]:
+        """Answer with the graph that has taken the place of another."""
+        return await super().run((self.names or {}).get(graph, graph), **arrays)
+
+
+def golden(**parts: bytes) -> Callable[[SpaceManifest], SpaceManifest]:
+    return lambda found: replace(found, golden=replace(found.golden, **parts))  # type: ignore[arg-type]
+
+
+def turned(found: SpaceManifest) -> SpaceManifest:
+    """Norms that are right, cosines that are not."""
+    gram = found.gram.copy()
+    gram[0, 1] = gram[1, 0] = 0.0
+    return replace(found, gram=gram)
+
+
+SWAPPED = {"flow_inverse": "flow_id_inverse", "flow_id_inverse": "flow_inverse"}
+STEPS = "coefficients, by the logits after steps,"
+
+
+@pytest.mark.parametrize(
+    ("fault", "graph", "tensor"),
+    [
+        ({"names": SWAPPED}, "flow_inverse", "w of the golden request"),
+        ({"spoiled": {"flow_plus_inverse": 0.01}}, "flow_plus_inverse", "w of the golden request"),
+        ({"spoiled": {"generator": 3.0}}, "generator", "image of the golden code"),
+        (
+            {"change": lambda found: replace(found, gram=found.gram * 4, norms=found.norms * 2)},
+            "flow_id_inverse",
+            STEPS,
+        ),
+        ({"change": turned}, "flow_id_inverse", STEPS),
+        (
+            {"change": lambda found: replace(found, biases=found.biases + 0.01)},
+            "classifiers_id",
+            "logits at zero",
+        ),
+        ({"change": golden(image_png=b"")}, "flow_id", "golden.image_png of space.json"),
+        ({"change": golden(generated_png=b"")}, "flow_id", "golden.generated_png of space.json"),
+        (
+            {"change": golden(generated_png=encode(np.zeros((16, 16, 3), np.uint8), "PNG"))},
+            "flow_id",
+            "golden.generated_png of space.json",
+        ),
+    ],
+)
+def test_every_graph_and_the_whole_manifest_are_proved(
+    world: World, fault: dict[str, Any], graph: str, tensor: str
+) -> None:
+    async def scenario() -> None:
+        runner = Faulty(world, **fault)
+        await check_golden(runner, await runner.manifests())
+
+    with pytest.raises(ContractMismatch) as caught:
+        asyncio.run(scenario())
+    assert (caught.value.graph, caught.value.tensor) == (graph, tensor)
+
+
+def test_an_attribute_that_a_space_cannot_tell_moves_nothing(world: World) -> None:
+    world.a[7] = 0.0
+
+    async def scenario() -> None:
+        runner = FakeRunner(world)
+        await check_golden(runner, await runner.manifests())
+
+    asyncio.run(scenario())
+
+
+def test_bytes_that_are_no_message_are_refused(world: World) -> None:
+    async def scenario() -> grpc.aio.AioRpcError:
+        async with world.serving() as running:
+            call = running.channel.unary_unary(f"/{SERVICE}/Embed")
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call(b"\xff\xff\xff")
+            await running.stub.Embed(pb.EmbedRequest(faces=[world.code(51)]))
+            return caught.value
+
+    error = asyncio.run(scenario())
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert str(error.details()).startswith("request: found 'bytes'")
+
+
+def test_calls_take_turns_at_pictures(world: World) -> None:
+    """Many pictures of one call do not hold up the one picture of another."""
+
+    async def scenario() -> int:
+        async with world.serving() as running:
+            many = pb.EmbedRequest(faces=[world.face()] * 64)
+            slow = asyncio.ensure_future(running.stub.Embed(many))
+            await asyncio.sleep(0.005)
+            await running.stub.Embed(pb.EmbedRequest(faces=[world.face()]))
+            first = running.runner.calls[0][1]
+            await slow
+            return first
+
+    assert asyncio.run(scenario()) == 1
 
 
 def test_reflection_lists_the_service_unless_switched_off(world: World) -> None:
@@ -178,7 +299,11 @@ def test_stopping_lets_calls_in_flight_finish(world: World) -> None:
             await running.runner.entered.wait()
             stop = asyncio.ensure_future(running.server.stop())
             assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
-            watch.cancel()
+            assert await watch.read() is grpc.aio.EOF
+            # The port stays open for those who ask, while the call is under way.
+            assert await health(running) == "NOT_SERVING"
+            with pytest.raises(grpc.aio.AioRpcError, match="starting or stopping"):
+                await running.stub.GetInfo(pb.GetInfoRequest())
             running.runner.gate.set()
             reply: pb.EmbedResponse = await call
             await stop
@@ -188,6 +313,20 @@ def test_stopping_lets_calls_in_flight_finish(world: World) -> None:
             return reply
 
     assert len(asyncio.run(scenario()).embeddings) == 1
+
+
+def test_open_watches_do_not_hold_up_a_stop(world: World) -> None:
+    async def scenario() -> float:
+        async with world.serving(grace_s=30.0) as running:
+            stub: Any = health_pb2_grpc.HealthStub(running.channel)
+            watches = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(3)]
+            for watch in watches:
+                await watch.read()
+            started = time.perf_counter()
+            await running.server.stop()
+            return time.perf_counter() - started
+
+    assert asyncio.run(scenario()) < 5.0
 
 
 def test_stopping_ends_calls_that_outlast_the_grace(world: World) -> None:

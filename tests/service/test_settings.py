@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import wstar
 from wstar_service.settings import Address, Settings
 
 
@@ -74,6 +75,13 @@ def test_wrong_values_are_named(
         Settings.from_args(argv, environ)
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        Settings.from_args(["--version"], {})
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.strip() == f"wstar-serve {wstar.__version__}"
 
 
 def test_help_names_units_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,11 +15,13 @@ import pytest
 import torch
 
 from wstar.attributes import ATTRIBUTES
+from wstar.errors import InvalidInput
 from wstar.graphs import Space
 from wstar_training import checkpoint
 from wstar_training.cli import main
 from wstar_training.codes import load_codes
 from wstar_training.config import FlowOptions
+from wstar_training.demo.sizes import recall, remember
 from wstar_training.directions import load_readout
 from wstar_training.loop import FlowData, load_flow, train
 from wstar_training.models.flow import Coupling, Flow, half_masks
@@ -174,3 +176,9 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path:
     state = checkpoint.load(tmp_path / "t.state")
     assert state["step"] == 20
     assert all(torch.isfinite(value).all() for value in state["flow"].values())
+
+
+def test_a_run_of_another_size_is_refused(tmp_path: Path) -> None:
+    assert remember(tmp_path, "quick") == recall(tmp_path)
+    with pytest.raises(InvalidInput, match="size"):
+        remember(tmp_path, "full")

@@ -18,32 +18,47 @@ from wstar_training.losses import distance_loss, pair_distances
 
 _WIDTH = 512
 _BATCH = 128
-_RATE = 1e-3
-_WEIGHT_DECAY = 1e-2
+_RATE = 3e-3
+_WEIGHT_DECAY = 0.1
 _VALIDATE_EVERY = 200
 
 
 class FreeMap(nn.Module):
-    """Coordinates (N, r) to (N, out), linear plus three layers; squared distances imitate d."""
+    """Coordinates (N, r) to (N, r), the identity plus three layers; squared distances imitate d.
 
-    def __init__(self, dim: int, out: int) -> None:
+    Parameters
+    ----------
+    x: coordinates (N, r) of training codes: they set the scale, under which random pairs start at
+    a mean squared distance of 1, as T starts from W+.
+    """
+
+    scale: Tensor
+    deviation: Tensor
+
+    def __init__(self, x: Tensor) -> None:
         super().__init__()
-        self.linear = nn.Linear(dim, out)
+        dim = x.shape[1]
+        self.register_buffer("scale", (2.0 * x.var(0).sum()).rsqrt())
+        self.register_buffer("deviation", x.std())
         self.rest = nn.Sequential(
             nn.Linear(dim, _WIDTH), nn.SiLU(), nn.Linear(_WIDTH, _WIDTH), nn.SiLU(),
-            nn.Linear(_WIDTH, out),
+            nn.Linear(_WIDTH, dim),
         )  # fmt: skip
+        last = self.rest[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map coordinates to a Euclidean space."""
-        out: Tensor = self.linear(x) + self.rest(x)
+        out: Tensor = self.scale * (x + self.deviation * self.rest(x / self.deviation))
         return out
 
 
 def train_ceiling(data: FlowData, validation: FlowData, steps: int, seed: int = 0) -> FreeMap:
     """Train on all pairs of batches; return the best validated map, in evaluation mode."""
     torch.manual_seed(seed)
-    network = FreeMap(data.x.shape[1], data.x.shape[1])
+    network = FreeMap(data.x)
     unit = data.mean_distance()
     optimizer = torch.optim.AdamW(network.parameters(), _RATE, weight_decay=_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.LambdaLR(

@@ -12,7 +12,7 @@ import torch
 
 from wstar.errors import WstarError
 from wstar_training.demo.measure_demo import measure
-from wstar_training.demo.sizes import FULL, QUICK
+from wstar_training.demo.sizes import recall, remember
 from wstar_training.demo.train_demo import World, build
 from wstar_training.report import markdown
 
@@ -29,13 +29,13 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="compile the autoencoder (needs a C++ compiler; twice as fast)",
     )
+    demo.add_argument(
+        "--quick", action="store_true", help="the size that only shows that everything runs"
+    )
     evaluate = commands.add_parser("evaluate", help="measure a run again and print its tables")
     evaluate.add_argument("--json", action="store_true", help="print every figure as JSON")
     for command in (demo, evaluate):
         command.add_argument("--run", type=Path, required=True, help="folder of the run")
-        command.add_argument(
-            "--quick", action="store_true", help="the size that only shows that everything runs"
-        )
         command.add_argument("--threads", type=int, metavar="N", help="threads torch may use")
     return root
 
@@ -45,17 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     if options.threads is not None:
         torch.set_num_threads(max(1, options.threads))
-    sizes = QUICK if options.quick else FULL
     try:
         if options.command == "demo-world":
+            sizes = remember(options.run, "quick" if options.quick else "full")
             world = World(options.run, sizes, options.compile)
             build(world)
             if not world.path("evaluation.json").exists():
                 measure(world)
             print(f"demo world complete: {options.run}")
         else:
-            to_stderr = lambda line: print(line, file=sys.stderr)  # noqa: E731
-            report = measure(World(options.run, sizes), to_stderr)
+            report = measure(World(options.run, recall(options.run)))
             print(json.dumps(report, indent=1) if options.json else markdown(report))
     except (WstarError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)

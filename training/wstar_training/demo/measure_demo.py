@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import sys
 from dataclasses import asdict
 from typing import Any
 
@@ -49,18 +49,18 @@ PROBABILITIES = (0.9, 0.99)
 _ROUNDS = 3
 
 
-def measure(world: World, progress: Callable[[str], None] = print) -> dict[str, Any]:
+def measure(world: World) -> dict[str, Any]:
     """Measure, write `evaluation.json`, and put the main figures into the served files."""
     report: dict[str, Any] = {"faces": dict(world.sizes.pictures)}
-    progress("evaluation: reconstruction")
+    _progress("reconstruction")
     report["reconstruction"] = _reconstruction(world)
-    progress("evaluation: distances")
+    _progress("distances")
     report["spaces"] = {space.value: _conditioning(world, space) for space in Space}
     report["ceiling"] = {}
     _distances(world, report)
-    progress("evaluation: attributes")
+    _progress("attributes")
     _attributes(world, report)
-    progress("evaluation: edits")
+    _progress("edits")
     report["edits"] = {
         space.value: _edits(world, world.flow(space), load_readout(world.readout_path(space)))
         for space in Space
@@ -77,6 +77,11 @@ def measure(world: World, progress: Callable[[str], None] = print) -> dict[str, 
     for space in Space:
         _serve(world, space, report)
     return report
+
+
+def _progress(stage: str) -> None:
+    """Say what is measured next, beside the tables that go to standard output."""
+    print(f"evaluation: {stage}", file=sys.stderr, flush=True)
 
 
 def _coordinates(world: World, space: Space, split: Split, count: int) -> NDArray[np.float32]:

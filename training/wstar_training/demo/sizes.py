@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
+from wstar.errors import CheckpointError, InvalidInput
 from wstar_training.config import FlowOptions
 from wstar_training.demo.autoencoder import AutoencoderOptions
 from wstar_training.demo.judges import JudgeOptions
@@ -60,7 +64,7 @@ FULL = Sizes(
         couplings=3, steps=400, distance_weight=1.0, identity_weight=10.0, noise=0.3,
         validate_every=100,
     ),
-    ceiling_steps=4000,
+    ceiling_steps=3000,
 )  # fmt: skip
 
 QUICK = Sizes(
@@ -84,3 +88,42 @@ QUICK = Sizes(
     chosen_by=2,
     edit_faces=4,
 )  # fmt: skip
+
+_SIZES = {"full": FULL, "quick": QUICK}
+_FILE = "options.json"
+
+
+def remember(run: Path, name: str) -> Sizes:
+    """Write the settings of a size into a run folder, once, and return them.
+
+    Raises
+    ------
+    InvalidInput: the folder holds a run of the other size.
+    """
+    path = run / _FILE
+    if path.exists():
+        found = json.loads(path.read_text())["size"]
+        if found != name:
+            raise InvalidInput("size", name, f"{found}, the size of what is in {run}")
+    else:
+        run.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{_FILE}.{os.getpid()}.partial")
+        content = {"size": name, "settings": asdict(_SIZES[name])}
+        partial.write_text(json.dumps(content, indent=1) + "\n")
+        partial.replace(path)
+    return _SIZES[name]
+
+
+def recall(run: Path) -> Sizes:
+    """The size of a run that was begun.
+
+    Raises
+    ------
+    CheckpointError: the folder holds none.
+    """
+    try:
+        return _SIZES[json.loads((run / _FILE).read_text())["size"]]
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{run / _FILE}: no such file; no demo world was begun here"
+        ) from error

@@ -130,7 +130,7 @@ class Flow(nn.Module):
             y = cast(Coupling, coupling).inverse(y)
         return y
 
-    def _moved(self, code: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    def moved(self, code: Tensor, before: Tensor, after: Tensor) -> Tensor:
         """The code with its coordinates changed and all else left exactly as it is."""
         change = after - before
         if self.basis is not None:
@@ -140,12 +140,12 @@ class Flow(nn.Module):
     def forward(self, w: Tensor) -> Tensor:
         """T(w), (N, n, 512)."""
         x = self.coordinates(w)
-        return self._moved(w, x, self.map(x))
+        return self.moved(w, x, self.map(x))
 
     def inverse(self, w_star: Tensor) -> Tensor:
         """T⁻¹(w_star), (N, n, 512)."""
         y = self.coordinates(w_star)
-        return self._moved(w_star, y, self.map_inverse(y))
+        return self.moved(w_star, y, self.map_inverse(y))
 
 
 def principal_axes(w: Tensor, r: int) -> tuple[Tensor, float, Tensor]:
