@@ -124,7 +124,7 @@ def reduced(rgb: RGB, most: int) -> RGB:
     """
     side = min(rgb.shape[0], most)
     boxes = rgb.reshape(side, rgb.shape[0] // side, side, rgb.shape[1] // side, 3)
-    return np.rint(boxes.mean(axis=(1, 3))).astype(np.uint8)
+    return np.asarray(np.rint(boxes.mean(axis=(1, 3))), np.uint8)
 
 
 def encode(rgb: RGB, format: Format) -> bytes:

@@ -119,8 +119,7 @@ class Server:
         While calls finish the port stays open, so that whoever asks reads NOT_SERVING.
         """
         await self._health.enter_graceful_shutdown()
-        await self._health.end_watches()
-        await self._calls.finish(self._settings.grace_s)
+        await asyncio.gather(self._health.end_watches(), self._calls.finish(self._settings.grace_s))
         await self._grpc.stop(min(_LAST_REPLIES_S, self._settings.grace_s))
         # Calls that outlasted the grace unwind here; a closing loop would log each as a fault.
         await self._calls.finish(_LAST_REPLIES_S)

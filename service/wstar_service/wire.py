@@ -15,7 +15,7 @@ class Unreadable:
     """What a call gets instead of a request that could not be parsed."""
 
 
-class ReadableRequests(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class ReadableRequests(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """Hands `Unreadable` to unary calls: gRPC itself would answer UNKNOWN."""
 
     async def intercept_service(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wstar.errors import ImageError, InvalidInput, LimitExceeded
-from wstar.images import Format, decode, encode
+from wstar.images import Format, decode, encode, reduced
 
 RGB = NDArray[np.uint8]
 LIMITS = {"max_bytes": 2**20, "max_pixels": 2**20}
@@ -230,3 +230,11 @@ def test_encode_refuses_other_formats() -> None:
 def test_encode_refuses_other_arrays(wrong: Any) -> None:  # noqa: ANN401
     with pytest.raises(InvalidInput, match="rgb"):
         encode(wrong, "PNG")
+
+
+def test_reduced_averages_boxes_and_leaves_small_pictures() -> None:
+    picture = np.zeros((16, 16, 3), np.uint8)
+    picture[:8, ::2] = (10, 20, 31)
+    found = reduced(picture, 2)
+    np.testing.assert_array_equal(found, [[[5, 10, 16]] * 2, [[0, 0, 0]] * 2])
+    np.testing.assert_array_equal(reduced(picture, 64), picture)

@@ -56,8 +56,9 @@ class World:
 
     @property
     def normals(self) -> NDArray[np.float32]:
-        """Unit normals (K, M)."""
-        return np.asarray(self.a / np.linalg.norm(self.a, axis=1, keepdims=True), np.float32)
+        """Unit normals (K, M); 0 where A is."""
+        norms = np.linalg.norm(self.a, axis=1, keepdims=True)
+        return np.asarray(self.a / np.where(norms > 0, norms, 1.0), np.float32)
 
     @property
     def specs(self) -> dict[str, GraphSpec]:

@@ -16,6 +16,7 @@ from wstar.v1 import wstar_pb2 as pb
 
 if TYPE_CHECKING:
     from tests.service.conftest import Running, World
+
     from wstar_service.runner import Array
 
 

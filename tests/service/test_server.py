@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-
 from tests.service.conftest import FakeRunner, World
+
 from wstar.errors import ContractMismatch
 from wstar.graphs import Space
 from wstar.images import encode
@@ -166,7 +166,7 @@ def test_an_attribute_that_a_space_cannot_tell_moves_nothing(world: World) -> No
 def test_bytes_that_are_no_message_are_refused(world: World) -> None:
     async def scenario() -> grpc.aio.AioRpcError:
         async with world.serving() as running:
-            call = running.channel.unary_unary(f"/{SERVICE}/Embed")
+            call = running.channel.unary_unary(f"/{SERVICE}/Embed", bytes, bytes)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call(b"\xff\xff\xff")
             await running.stub.Embed(pb.EmbedRequest(faces=[world.code(51)]))
@@ -299,7 +299,7 @@ def test_stopping_lets_calls_in_flight_finish(world: World) -> None:
             await running.runner.entered.wait()
             stop = asyncio.ensure_future(running.server.stop())
             assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
-            assert await watch.read() is grpc.aio.EOF
+            assert await watch.read() is grpc.aio.EOF  # type: ignore[attr-defined]
             # The port stays open for those who ask, while the call is under way.
             assert await health(running) == "NOT_SERVING"
             with pytest.raises(grpc.aio.AioRpcError, match="starting or stopping"):
