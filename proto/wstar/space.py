@@ -212,10 +212,13 @@ class SpaceManifest:
         )
 
 
+_KINDS: Mapping[type, str] = {str: "a text", int: "a whole number", dict: "an object"}
+
+
 def _of(kind: type[Kind], value: object, name: str) -> Kind:
     # JSON's true is an int in Python.
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise InvalidInput(name, value, f"JSON that Python reads as {kind.__name__}")
+        raise InvalidInput(name, value, _KINDS[kind])
     return value
 
 

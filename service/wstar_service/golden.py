@@ -83,7 +83,7 @@ async def _check_steps(runner: GraphRunner, space: Space, manifest: SpaceManifes
     coefficients = np.diag(steps).astype(np.float32)
     w = (await runner.run(inverse, w_star=codes, coefficients=coefficients))["w"]
     found = (await runner.run(forward, w=w))["logits"]
-    tensor = "coefficients, by the logits after steps,"
+    tensor = "logits after one step per attribute"
     expected = golden.logits + moved.T
     _within(inverse, tensor, expected, found, golden.tolerance * spread, "of gram and norms")
 
@@ -101,7 +101,9 @@ async def _check_picture(
             f"a picture of {found.shape}",
             f"{expected.shape}",
         )
-    _within("generator", "image of the golden code", expected, found, _LEVELS, "of the record")
+    _within(
+        "generator", "image of the golden code", expected, found, _LEVELS, "levels of the record"
+    )
 
 
 def _decoded(space: Space, manifest: SpaceManifest, name: str, side: int) -> RGB:

@@ -112,7 +112,7 @@ def turned(found: SpaceManifest) -> SpaceManifest:
 
 
 SWAPPED = {"flow_inverse": "flow_id_inverse", "flow_id_inverse": "flow_inverse"}
-STEPS = "coefficients, by the logits after steps,"
+STEPS = "logits after one step per attribute"
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,7 @@ def distance_figures(
     """How well distances imitate the perceptual ones: each figure with its 95 % interval.
 
     mean, std: of D* − d. std_rescaled: the same after the best single factor on D*, `scale`.
+    mean_wanted: mean of d, the size to compare them with.
     two_alternative: 2AFC over triplets. pearson: correlation over pairs.
     """
     scale = best_scale(found.pairs, wanted.pairs)
@@ -100,6 +101,7 @@ def distance_figures(
         "std": over_pairs(lambda v: error_std(found.pairs, wanted.pairs, v)),
         "std_rescaled": over_pairs(lambda v: error_std(scaled, wanted.pairs, v)),
         "scale": scale,
+        "mean_wanted": float(wanted.pairs.mean()),
         "pearson": over_pairs(lambda v: pearson(found.pairs, wanted.pairs, v)),
         "two_alternative": asdict(
             bootstrap(

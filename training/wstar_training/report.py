@@ -28,8 +28,9 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def _interval(figure: Mapping[str, float], digits: int = 3) -> str:
-    return f"{figure['value']:.{digits}f} [{figure['low']:.{digits}f}, {figure['high']:.{digits}f}]"
+def _interval(figure: Mapping[str, float], digits: int = 3, unit: float = 1.0) -> str:
+    value, low, high = (figure[key] / unit for key in ("value", "low", "high"))
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _reconstruction(figures: Mapping[str, Any]) -> str:
@@ -73,16 +74,18 @@ def _distances(report: Mapping[str, Any], target: str) -> str:
     spaces = {name: report["spaces"][key] for key, name in _SPACES.items()}
     for name, figures in (*spaces.items(), ("free MLP", report["ceiling"])):
         fresh, train = figures["distance"][target], figures["distance_train"][target]
+        unit = fresh["mean_wanted"]
         rows.append(
             [
-                name, _interval(fresh["mean"]), _interval(fresh["std"]),
-                _interval(fresh["std_rescaled"]), _interval(fresh["two_alternative"]),
+                name, _interval(fresh["mean"], unit=unit), _interval(fresh["std"], unit=unit),
+                _interval(fresh["std_rescaled"], unit=unit), _interval(fresh["two_alternative"]),
                 _interval(fresh["pearson"]),
                 f"{train['two_alternative']['value']:.3f}, {train['pearson']['value']:.3f}",
             ]
         )  # fmt: skip
     header = [
-        f"distance of {_TARGETS[target]}", "Mean", "STD", "STD after best rescale", "2AFC",
+        f"distance of {_TARGETS[target]}; errors in units of its mean", "Mean", "STD",
+        "STD after best rescale", "2AFC",
         "Pearson", "2AFC, Pearson on T's codes",
     ]  # fmt: skip
     return _table(header, rows)

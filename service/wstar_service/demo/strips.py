@@ -60,7 +60,8 @@ def leak(edit: Edit, attribute: str) -> Leak:
 
 
 def _lacking(portraits: Sequence[Portrait], attribute: str) -> Portrait:
-    """Return the user's first face that lacks the attribute, or the first sample, or the best."""
-    lacking = [face for face in portraits if face.scores[attribute] < 0.1]
-    by_owner = sorted(lacking, key=lambda face: not face.yours)
-    return by_owner[0] if by_owner else min(portraits, key=lambda face: face.scores[attribute])
+    """Return the user's first face that lacks the attribute, or the face that lacks it most."""
+    for face in portraits:
+        if face.yours and face.scores[attribute] < 0.1:
+            return face
+    return min(portraits, key=lambda face: face.scores[attribute])

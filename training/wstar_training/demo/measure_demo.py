@@ -46,7 +46,7 @@ from wstar_training.probes import Faces, SvmResult
 
 TARGETS = ("input", "regenerated")
 PROBABILITIES = (0.9, 0.99)
-_ROUNDS = 3
+_ROUNDS = 10
 
 
 def measure(world: World) -> dict[str, Any]:
