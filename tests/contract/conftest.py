@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -14,6 +15,7 @@ import pytest
 from google.protobuf.message import Message
 from grpc_status import rpc_status
 
+from wstar.cli import SERVER_VARIABLE, main
 from wstar.codes import Code
 from wstar.graphs import Space
 from wstar.v1 import wstar_pb2 as pb
@@ -22,6 +24,8 @@ from wstar.v1.wstar_pb2_grpc import (
     add_LatentSpaceServiceServicer_to_server,
 )
 from wstar_service.status import status_of
+
+Wstar = Callable[..., int]
 
 MAX_BATCH = 3
 MAX_MESSAGE_BYTES = 200_000
@@ -171,3 +175,19 @@ def canned() -> Iterator[Canned]:
     yield servicer
     servicer.gate.set()
     server.stop(None).wait()
+
+
+@pytest.fixture
+def wstar(canned: Canned, monkeypatch: pytest.MonkeyPatch) -> Wstar:
+    """Run the command against the canned server."""
+    monkeypatch.setenv(SERVER_VARIABLE, canned.target)
+    return lambda *arguments: main([str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> list[Path]:
+    """Two files; the canned server answers by their lengths."""
+    paths = [tmp_path / "one.png", tmp_path / "two.png"]
+    for length, path in enumerate(paths, start=1):
+        path.write_bytes(b"x" * length)
+    return paths

@@ -5,10 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,33 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from wstar import __version__
-from wstar.cli import SERVER_VARIABLE, main, parser
 from wstar.code_files import read_codes
 from wstar.errors import ImageError, LimitExceeded, Overloaded, SpaceMismatch
-from wstar.tables import table
 from wstar.v1 import wstar_pb2 as pb
 
 if TYPE_CHECKING:
     from tests.contract.conftest import Canned
 
 Wstar = Callable[..., int]
-
-
-@pytest.fixture
-def wstar(canned: Canned, monkeypatch: pytest.MonkeyPatch) -> Wstar:
-    """Run the command against the canned server."""
-    monkeypatch.setenv(SERVER_VARIABLE, canned.target)
-    return lambda *arguments: main([str(argument) for argument in arguments])
-
-
-@pytest.fixture
-def faces(tmp_path: Path) -> list[Path]:
-    """Two files; the canned server answers by their lengths."""
-    paths = [tmp_path / "one.png", tmp_path / "two.png"]
-    for length, path in enumerate(paths, start=1):
-        path.write_bytes(b"x" * length)
-    return paths
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> Any:  # noqa: ANN401
@@ -297,91 +274,6 @@ def test_a_missing_picture_and_a_missing_server(
     assert "missing.png: No such file" in capsys.readouterr().err
     assert wstar("info", "--server", "127.0.0.1:1") == 1
     assert "127.0.0.1:1" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        [],
-        ["info", "--server", "nowhere"],
-        ["info", "--server", "127.0.0.1:0"],
-        ["info", "--server", "127.0.0.1:65536"],
-        ["info", "--server", "127.0.0.1:99999"],
-        ["info", "--server", "two words:1"],
-        ["info", "--timeout-s", "0"],
-        ["info", "--timeout-s", "nan"],
-        ["edit", "a.png"],
-        ["edit", "a.png", "--output", "b.png", "--set", "Smiling"],
-        ["edit", "a.png", "--output", "b.png", "--set", "Smiling=much"],
-        ["embed", "a.png", "--output", "b.npz", "--space", "W"],
-    ],
-)
-def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert ended.value.code == 2
-
-
-def test_the_server_is_the_flag_then_the_variable_then_this_machine() -> None:
-    def server(environ: dict[str, str], *arguments: str) -> str:
-        return str(parser(environ).parse_args(["info", *arguments]).server)
-
-    assert server({}) == "127.0.0.1:50051"
-    assert server({SERVER_VARIABLE: "a:1"}) == "a:1"
-    assert server({SERVER_VARIABLE: "a:1"}, "--server", "b:2") == "b:2"
-    with pytest.raises(SystemExit):
-        server({SERVER_VARIABLE: "nowhere"})
-
-
-def test_help_states_units_defaults_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["edit", "--help"])
-    text = " ".join(capsys.readouterr().out.split())
-    parts = ("0 to 1", "SECONDS", "default: 60", "default: W_STAR_ID", "exit codes:")
-    for part in (*parts, ".npz file of one code"):
-        assert part in text
-    with pytest.raises(SystemExit):
-        main(["--version"])
-    assert capsys.readouterr().out == f"wstar {__version__}\n"
-
-
-def command(canned: Canned, *arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "wstar.cli", *arguments, "--server", canned.target],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
-def test_ctrl_c_ends_a_waiting_command_cleanly(canned: Canned, faces: list[Path]) -> None:
-    canned.gate.clear()
-    process = command(canned, "classify", str(faces[0]))
-    deadline = time.monotonic() + 20
-    while not canned.requests and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
-    assert (process.returncode, out, err) == (130, b"", b"wstar: interrupted\n")
-
-
-def test_a_reader_that_leaves_is_no_error(canned: Canned) -> None:
-    process = command(canned, "info")
-    assert process.stdout is not None
-    assert process.stderr is not None
-    process.stdout.close()
-    assert process.wait(20) == 0
-    assert process.stderr.read() == b""
-    process.stderr.close()
-
-
-def test_tables_are_aligned() -> None:
-    text = table(["name", "value"], [["a", "1"], ["longer", "10.5"]])
-    assert text.splitlines() == [
-        "name    value",
-        "------  -----",
-        "a           1",
-        "longer   10.5",
-    ]
 
 
 def test_codes_on_disk_need_no_wstar_to_be_read(

@@ -55,7 +55,7 @@ def write_run(folder: Path) -> None:
         checkpoint.save(folder / name, flow_checkpoint(flow))
     checkpoint.save(folder / "codes.pt", {"w": {"test": w}})
     for space in Space:
-        checkpoint.save(folder / f"space_{space.value}.pt", random_read_out(w))
+        checkpoint.save(folder / f"space_{space.value}.pt", random_read_out(w, basis))
 
 
 def random_flow(mean: Tensor, std: float, basis: Tensor, couplings: int, seed: int) -> Flow:
@@ -68,9 +68,9 @@ def random_flow(mean: Tensor, std: float, basis: Tensor, couplings: int, seed: i
     return Flow(made, mean, std, basis)
 
 
-def random_read_out(w: Tensor) -> dict[str, object]:
-    """Hyperplanes through the mean code, with logits of standard deviation 2."""
-    weight = torch.randn(len(ATTRIBUTES), w[0].numel())
+def random_read_out(w: Tensor, basis: Tensor) -> dict[str, object]:
+    """Hyperplanes through the mean code, inside the basis, with logits of standard deviation 2."""
+    weight = torch.randn(len(ATTRIBUTES), len(basis)) @ basis
     weight *= 2.0 / ((w - w.mean(0)).flatten(1) @ weight.T).std(0)[:, None]
     weight[FLAT_ATTRIBUTE] = 0.0
     return {

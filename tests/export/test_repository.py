@@ -10,13 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
+import torch
+from onnx import TensorProto
 
-from wstar.errors import ContractMismatch, InvalidInput
+from wstar.errors import CheckpointError, ContractMismatch, InvalidInput
 from wstar.graphs import (
     CONTRACT_VERSION,
     GraphSpec,
     Space,
+    TensorSpec,
     classifiers,
     flow,
     flow_inverse,
@@ -26,9 +30,10 @@ from wstar.graphs import (
 from wstar.images import decode
 from wstar.space import SpaceManifest
 from wstar_export.assembly import space_ids, weights_sha256
-from wstar_export.onnx import check_interface
+from wstar_export.onnx import check_interface, export
 from wstar_export.repository import write_repository
 from wstar_export.run import Run
+from wstar_export.wrappers import on_coordinates
 from wstar_service.embedded import EmbeddedRunner
 from wstar_service.golden import check_golden
 
@@ -115,11 +120,10 @@ def test_space_id_follows_every_weight(run: Run) -> None:
 
 @pytest.mark.parametrize("name", ["flow", "flow_inverse", "flow_id", "classifiers"])
 def test_large_matrices_are_stored_once(repository: Path, name: str) -> None:
-    """The basis and the read-out are used both ways round; a folded transpose would double them."""
+    """A flow uses its basis both ways round: a folded transpose would double it."""
     path = repository / name / "1" / "model.onnx"
     shapes = [tuple(i.dims) for i in onnx.load(path).graph.initializer if np.prod(i.dims) > 1e5]
-    wanted = [(40, 5120)] if name == "classifiers" else [(40, 5120), (128, 5120)]
-    assert sorted(shapes) == wanted
+    assert shapes == [(40, 5120) if name == "classifiers" else (128, 5120)]
 
 
 @pytest.mark.parametrize("space", list(Space))
@@ -202,3 +206,30 @@ for graph in assemble(run):
     for path in tmp_path.iterdir():
         first = (repository / path.name / "1" / "model.onnx").read_bytes()
         assert path.read_bytes() == first, path.name
+
+
+def test_read_outs_that_leave_the_basis_are_refused(run: Run) -> None:
+    t = run.flows[Space.W_STAR]
+    with pytest.raises(CheckpointError, match="outside the flow's basis"):
+        on_coordinates(t, torch.ones(1, t.mean.numel(), dtype=torch.float64))
+
+
+def test_weights_that_half_precision_holds_are_stored_as_such(tmp_path: Path) -> None:
+    spec = GraphSpec(
+        "linear",
+        (TensorSpec("w", "float32", (64,)),),
+        (TensorSpec("logits", "float32", (64,)),),
+        max_batch=4,
+    )
+    for half in (True, False):
+        module = torch.nn.Linear(64, 64, bias=False).requires_grad_(False)
+        if half:
+            module.half().float()
+        path = tmp_path / f"{half}.onnx"
+        export(module, spec, (torch.randn(2, 64),), path, {})
+        (weight,) = onnx.load(path).graph.initializer
+        assert weight.data_type == (TensorProto.FLOAT16 if half else TensorProto.FLOAT)
+        x = torch.randn(3, 64)
+        (found,) = ort.InferenceSession(path).run(None, {"w": x.numpy()})
+        # The order of 64 float32 additions is all that differs.
+        np.testing.assert_allclose(found, module(x).numpy(), rtol=1e-5, atol=1e-6)
