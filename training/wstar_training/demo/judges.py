@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -134,13 +133,6 @@ def verification_accuracy(network: IdentityNetwork, people: int) -> float:
     own = (first * second).sum(1)
     stranger = (first * second.roll(1, 0)).sum(1)
     return float((own > stranger).double().mean())
-
-
-@torch.no_grad()
-def logits_of(network: nn.Module, pictures: PictureSet) -> NDArray[np.float32]:
-    """Run a network over a whole set, float32 (count, outputs)."""
-    batches = np.array_split(np.arange(len(pictures)), max(1, len(pictures) // 250))
-    return np.concatenate([network(pictures.batch(rows)).numpy() for rows in batches])
 
 
 def save_judge(path: Path, network: FaceNetwork, pictures: PictureSet, scale: float) -> None:

@@ -165,6 +165,8 @@ def _judge(world: World) -> None:
 def _identity(world: World) -> None:
     sizes = world.sizes
     network = judges.train_identity(sizes.identity, sizes.identity_people, sizes.identity_views)
+    told = judges.verification_accuracy(network, sizes.identity_people // 4)
+    print(f"identity: {told:.1%} of new people are nearer to themselves than a stranger is")
     judges.save_identity(world.path("identity.pt"), network)
 
 
