@@ -65,8 +65,7 @@ def picture_set(folder: Path, split: Split, count: int) -> PictureSet:
             file.seek(done * picture_bytes)
             for start in range(done, count, _CHUNK):
                 file.write(render(faces.slice(start, min(start + _CHUNK, count))).tobytes())
-                drawn = min(start + _CHUNK, count)
-                print(f"\rdrawing {split}: {drawn}/{count}", end="", file=sys.stderr, flush=True)
-            print(file=sys.stderr)
+                if start % (10 * _CHUNK) == 0:
+                    print(f"drawing {split}: {start} of {count}", file=sys.stderr, flush=True)
     pictures = np.memmap(path, np.uint8, "r", shape=(count, SIZE, SIZE, 3))
     return PictureSet(pictures, faces.attributes)
