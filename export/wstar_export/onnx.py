@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto
 from torch import Tensor, nn
 
 from wstar.errors import ContractMismatch
+from wstar.files import write_file
 from wstar.graphs import GraphSpec, TensorSpec
 
 OPSET = 18
@@ -54,12 +54,7 @@ def export(
         model.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(model, full_check=True)
     check_interface(model, spec)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(model.SerializeToString(deterministic=True))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_file(path, model.SerializeToString(deterministic=True))
 
 
 def check_interface(model: ModelProto, spec: GraphSpec) -> None:

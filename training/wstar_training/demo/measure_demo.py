@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import asdict
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from wstar.attributes import ATTRIBUTES
+from wstar.files import write_file
 from wstar.graphs import Space
 from wstar_training import checkpoint
 from wstar_training.ceiling import train_ceiling
@@ -70,10 +70,7 @@ def measure(world: World) -> dict[str, Any]:
     for_edits = on_codes(world.editing_readout(plus), plus)
     report["edits"]["W_PLUS_FOR_EDITS"] = _edits(world, plus, for_edits)
 
-    path = world.path("evaluation.json")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(report, indent=1) + "\n")
-    partial.replace(path)
+    write_file(world.path("evaluation.json"), (json.dumps(report, indent=1) + "\n").encode())
     for space in Space:
         _serve(world, space, report)
     return report

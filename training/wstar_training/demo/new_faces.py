@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from wstar.errors import InvalidInput
+from wstar.files import write_file
+from wstar.images import encode
 from wstar_training.codes import Codes
 from wstar_training.demo.pictures import to_bytes
 from wstar_training.demo.train_demo import World
@@ -46,6 +47,4 @@ def contact_sheet(world: World, path: Path, count: int, truncation: float, seed:
     sheet = Image.new("RGB", (side * min(count, _COLUMNS), side * -(-count // _COLUMNS)))
     for i, face in enumerate(faces):
         sheet.paste(Image.fromarray(face), (side * (i % _COLUMNS), side * (i // _COLUMNS)))
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial.png")
-    sheet.save(partial)
-    partial.replace(path)
+    write_file(path, encode(np.asarray(sheet), "PNG"))

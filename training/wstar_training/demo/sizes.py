@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from wstar.errors import CheckpointError, InvalidInput
+from wstar.files import write_file
 from wstar_training.config import FlowOptions
 from wstar_training.demo.autoencoder import AutoencoderOptions
 from wstar_training.demo.judges import JudgeOptions
@@ -107,10 +107,8 @@ def remember(run: Path, name: str) -> Sizes:
             raise InvalidInput("size", name, f"{found}, the size of what is in {run}")
     else:
         run.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{_FILE}.{os.getpid()}.partial")
         content = {"size": name, "settings": asdict(_SIZES[name])}
-        partial.write_text(json.dumps(content, indent=1) + "\n")
-        partial.replace(path)
+        write_file(path, (json.dumps(content, indent=1) + "\n").encode())
     return _SIZES[name]
 
 
