@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,18 +35,19 @@ def over_batches(count: int, batch: Batch) -> Tensor:
 
 @dataclass(frozen=True)
 class Axes:
-    """The affine subspace that codes vary in: `principal_axes` of the codes T trains on.
+    """The coordinates that T acts on: principal axes of its training codes, or rows of codes.
 
-    mean: float32 (n, 512). std: one number. basis: float32 (r, n·512).
+    mean: float32 (n, 512). std: one number. basis: float32 (r, n·512); None for `rows`.
     """
 
     mean: Tensor
     std: float
-    basis: Tensor
+    basis: Tensor | None
 
     def flow(self, couplings: int, hidden: int, seed: int) -> Flow:
         """A new T on these axes, the identity until it is trained; no couplings is W_PLUS."""
-        masks = half_masks(len(self.basis), couplings, seed)
+        dim = self.mean.shape[-1] if self.basis is None else len(self.basis)
+        masks = half_masks(dim, couplings, seed)
         return Flow([Coupling(m, hidden) for m in masks], self.mean, self.std, self.basis)
 
 
@@ -57,16 +59,24 @@ class Codes:
     axes: Axes
 
 
-def save_codes(path: Path, w: dict[str, Tensor], train: str, r: int) -> None:
-    """Write codes and the first r principal axes of the split `train`."""
-    mean, std, basis = principal_axes(w[train][:_AXES_FROM], r)
-    checkpoint.save(path, {"w": w, "mean": mean, "std": std, "basis": basis})
+def save_codes(path: Path, w: dict[str, Tensor], train: str, r: int | None) -> None:
+    """Write codes, and the first r principal axes of the split `train`; None: T acts on rows."""
+    content: dict[str, Any] = {"w": w}
+    some = w[train][:_AXES_FROM]
+    if r is None:
+        content |= {
+            "mean": some.mean(0),
+            "std": float((some - some.mean(0)).square().mean().sqrt()),
+        }
+    else:
+        content |= dict(zip(("mean", "std", "basis"), principal_axes(some, r), strict=True))
+    checkpoint.save(path, content)
 
 
 def load_codes(path: Path) -> Codes:
     """Read what `save_codes` wrote."""
     content = checkpoint.load(path)
-    return Codes(content["w"], Axes(content["mean"], content["std"], content["basis"]))
+    return Codes(content["w"], Axes(content["mean"], content["std"], content.get("basis")))
 
 
 def sketched_features(judge: PerceptualDistance, count: int, size: int, pictures: Batch) -> Tensor:

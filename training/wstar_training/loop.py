@@ -38,7 +38,7 @@ _ROUND_TRIP_CODES = 256
 class FlowData:
     """What T learns from, one row per face.
 
-    x: float32 (N, r), coordinates of the codes (`Flow.coordinates`).
+    x: float32 (N, r) or (N, n, 512), coordinates of the codes (`Flow.coordinates`).
     attributes: float32 (N, K), 0 or 1.
     features: float16 (N, F), scaled so that squared distances are perceptual distances.
     """
@@ -89,7 +89,7 @@ class _Objective:
         """Attribute, distance and identity loss, s-net terms and the total, by name."""
         options = self.options
         self.scales.clear()
-        y = self.flow.map(batch.x)
+        y = self.flow.map(batch.x).flatten(1)
         scales = torch.cat([s.flatten() for s in self.scales])
         attribute = attribute_loss(
             nn.functional.linear(y, self.weight, self.bias), batch.attributes
@@ -186,8 +186,8 @@ def train(
 
 
 def _noise(random: np.random.Generator, options: FlowOptions, data: FlowData) -> Tensor:
-    """ε of eq. 4, (identity_batch, r), in standardised coordinates."""
-    shape = (min(options.identity_batch, options.batch), data.x.shape[1])
+    """ε of eq. 4, `identity_batch` times, in standardised coordinates."""
+    shape = (min(options.identity_batch, options.batch, len(data)), *data.x.shape[1:])
     return torch.from_numpy(options.noise * random.standard_normal(shape)).float()
 
 
@@ -203,7 +203,7 @@ def _validate(
         name: part.item() for name, part in objective.parts(validation, identity, epsilon).items()
     }
     line["s_std"] = max(s.std().item() for s in objective.scales)
-    found = pair_distances(flow.map(validation.x))
+    found = pair_distances(flow.map(validation.x).flatten(1))
     wanted = pair_distances(validation.features.float())
     line["pearson"] = torch.corrcoef(torch.stack([found, wanted]))[0, 1].item()
     other = torch.from_numpy(random.permutation(len(found)))

@@ -20,7 +20,7 @@ from wstar_training.codes import Batch, compose, over_batches, regenerated
 from wstar_training.demo import judges
 from wstar_training.demo.autoencoder import psnr_each
 from wstar_training.demo.pictures import Split
-from wstar_training.demo.train_demo import World, flow_data
+from wstar_training.demo.train_demo import World
 from wstar_training.directions import load_readout
 from wstar_training.edit_evaluation import (
     EDITED,
@@ -43,6 +43,7 @@ from wstar_training.models.classifiers import Classifiers
 from wstar_training.models.flow import Flow
 from wstar_training.pretrain import on_codes, on_coordinates
 from wstar_training.probes import Faces, SvmResult
+from wstar_training.study import flow_data
 
 TARGETS = ("input", "regenerated")
 PROBABILITIES = (0.9, 0.99)
