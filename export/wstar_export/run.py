@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,13 @@ from wstar.errors import CheckpointError
 from wstar.graphs import W_DIM, Space, n_latent
 from wstar.space import QUANTILES
 from wstar_training import checkpoint
+from wstar_training.checkpoint import NETWORKS_FILE
+from wstar_training.models.absolute import Encoder
 from wstar_training.models.classifiers import Classifiers
 from wstar_training.models.encoder import DemoEncoder, encoder_from_state
 from wstar_training.models.flow import Flow, flow_from_checkpoint
 from wstar_training.models.stylegan2 import Generator, generator_from_state
+from wstar_training.models.weights import load_encoder, load_generator
 
 FLOW_FILES = {Space.W_STAR: "flow.pt", Space.W_STAR_ID: "flow_id.pt"}
 # Faces that trained none of the networks measure the graphs.
@@ -65,13 +69,13 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """Read the run folder of the demo world.
+    """Read a run folder: of the demo world, or of a researcher's own files.
 
     Raises
     ------
     CheckpointError: a file is missing, unreadable, or does not fit the others.
     """
-    encoder, generator = _read(folder / "autoencoder.pt", _networks)
+    encoder, generator = _networks(folder)
     resolution = generator.resolution
     n = n_latent(resolution)
     flows = {Space.W_PLUS: Flow([], torch.zeros(n, W_DIM), 1.0).eval().requires_grad_(False)}
@@ -103,7 +107,28 @@ def _read(path: Path, build: Callable[[dict[str, Any]], T]) -> T:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def _networks(content: Mapping[str, Any]) -> tuple[DemoEncoder, Generator]:
+def _networks(folder: Path) -> tuple[DemoEncoder | Encoder, Generator]:
+    """E and G: the files that a run names, or the demo world's autoencoder."""
+    path = folder / NETWORKS_FILE
+    if not path.exists():
+        return _read(folder / "autoencoder.pt", _autoencoder)
+    try:
+        named = json.loads(path.read_bytes())
+        files = {key: (Path(value["file"]), value["sha256"]) for key, value in named.items()}
+        (encoder, _), (generator, _) = files["encoder"], files["generator"]
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error!r}") from error
+    for file, wanted in files.values():
+        if (found := checkpoint.file_sha256(file)) != wanted:
+            raise CheckpointError(f"{file}: expected sha256 {wanted}, found {found}")
+    found_encoder, found_generator = load_encoder(encoder), load_generator(generator)
+    if found_encoder.n_latent != found_generator.n_latent:
+        rows = found_generator.n_latent, found_encoder.n_latent
+        raise CheckpointError(f"{encoder}: expected codes of {rows[0]} rows, found {rows[1]}")
+    return found_encoder, found_generator
+
+
+def _autoencoder(content: Mapping[str, Any]) -> tuple[DemoEncoder, Generator]:
     """Rebuild the averaged networks of an autoencoder."""
     generator = generator_from_state(_of(content["ema"], "generator."))
     return encoder_from_state(_of(content["ema"], "encoder."), generator.resolution), generator

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from numpy.typing import ArrayLike
+
 from wstar.codes import Code
-from wstar.errors import InvalidInput
 from wstar.info import Limits
+from wstar.landmarks import five_points
 from wstar.v1 import wstar_pb2 as pb
 
 # A path to a picture or its bytes: JPEG, PNG or WebP.
@@ -25,17 +27,17 @@ _OVERHEAD_BYTES = 65_536
 class UnalignedPicture:
     """A picture that is no aligned crop yet.
 
-    landmarks: five points (x, y) in pixels after EXIF orientation: left eye, right eye, nose,
-    left and right corner of the mouth; left and right as seen.
+    landmarks: points (x, y) in pixels after EXIF orientation. Five: left eye, right eye, nose,
+    left and right corner of the mouth; left and right as seen. Or dlib's 68, which are sent as
+    these five.
     """
 
     picture: Picture
-    landmarks: Sequence[tuple[float, float]]
+    landmarks: ArrayLike
 
     def __post_init__(self) -> None:
-        """Refuse another number of points."""
-        if len(self.landmarks) != len(_POINTS):
-            raise InvalidInput("landmarks", self.landmarks, f"{len(_POINTS)} points (x, y)")
+        """Refuse another number of points, and numbers that are not finite."""
+        five_points(self.landmarks)
 
 
 # A picture, taken as an aligned crop unless it has landmarks, or a code of an earlier reply.
@@ -49,7 +51,7 @@ def face_message(face: Face) -> pb.Face:
     if isinstance(face, UnalignedPicture):
         points = {
             name: pb.Point(x_px=x, y_px=y)
-            for name, (x, y) in zip(_POINTS, face.landmarks, strict=True)
+            for name, (x, y) in zip(_POINTS, five_points(face.landmarks), strict=True)
         }
         landmarks = pb.Landmarks(**points)
         return pb.Face(picture=pb.Picture(data=_data(face.picture), landmarks=landmarks))

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import ExifTags, Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
+from wstar.alignment import aligned
 from wstar.errors import ImageError, InvalidInput, LimitExceeded
+from wstar.landmarks import ffhq_square
 
 Format = Literal["PNG", "JPEG", "WEBP"]
 RGB = NDArray[np.uint8]
@@ -23,7 +25,6 @@ RGB = NDArray[np.uint8]
 MIN_SIDE_PX = 8
 MAX_JPEG_SCANS = 100
 JPEG_QUALITY = 95
-LANDMARKS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
 
 # Zero for a network that reads [-1, 1]: what is transparent neither brightens nor darkens.
 _BACKGROUND = (128, 128, 128, 255)
@@ -82,28 +83,27 @@ def encoder_input(rgb: RGB, side: int, landmarks: ArrayLike | None = None) -> RG
 
     Without landmarks the picture counts as an aligned crop already: its central square, resized.
     A picture of side x side px comes back bit for bit. With landmarks the face is cut out as
-    FFHQ was: a square along the eyes, 2 eye distances or 1.8 eye-mouth distances to each side;
-    where it leaves the picture, the picture is mirrored.
+    FFHQ was (`wstar.landmarks`, `wstar.alignment`).
 
     Parameters
     ----------
     rgb: uint8 (H, W, 3), upright.
     side: S, px.
-    landmarks: (5, 2) as (x, y) in px of `rgb`, the centre of its top left pixel being (0, 0):
-        left eye, right eye, nose, left and right mouth corner, left and right as seen.
+    landmarks: (5, 2) or (68, 2) as (x, y) in px of `rgb`, the centre of its top left pixel being
+        (0, 0): `wstar.landmarks.LANDMARKS`, or dlib's 68 points.
 
     Returns uint8 (S, S, 3).
 
     Raises
     ------
     InvalidInput: array or side of the wrong kind; landmarks that are not finite, that coincide,
-    whose left and right are swapped, or whose face centre lies outside the picture.
+    whose left and right are swapped, or that make no crop of this picture.
     """
     _check_rgb(rgb)
     if side < 1:
         raise InvalidInput("side", side, "1 px or more")
     if landmarks is not None:
-        return _aligned(rgb, side, _ffhq_quad(landmarks, rgb.shape[1], rgb.shape[0]))
+        return aligned(rgb, side, *ffhq_square(landmarks, rgb.shape[1], rgb.shape[0]))
     square = min(rgb.shape[:2])
     top, left = (rgb.shape[0] - square) // 2, (rgb.shape[1] - square) // 2
     crop = rgb[top : top + square, left : left + square]
@@ -193,58 +193,3 @@ def _orientation(picture: Image.Image) -> int:
 def _check_rgb(rgb: RGB) -> None:
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or min(rgb.shape) < 1:
         raise InvalidInput("rgb", f"{rgb.dtype} {rgb.shape}", "uint8 (H, W, 3)")
-
-
-def _ffhq_quad(landmarks: ArrayLike, width: int, height: int) -> NDArray[np.float64]:
-    """Corners of the FFHQ crop: (4, 2) as (x, y) from the picture's top left corner, px.
-
-    Order: top left, bottom left, bottom right, top right of the upright face.
-    """
-    points = np.asarray(landmarks, np.float64)
-    if points.shape != (len(LANDMARKS), 2) or not np.isfinite(points).all():
-        raise InvalidInput("landmarks", landmarks, f"5 finite points (x, y): {LANDMARKS}")
-    left_eye, right_eye, _, left_mouth, right_mouth = points + 0.5
-    eyes = (left_eye + right_eye) / 2
-    eye_to_eye = right_eye - left_eye
-    eye_to_mouth = (left_mouth + right_mouth) / 2 - eyes
-    along = eye_to_eye + eye_to_mouth[::-1] * (1, -1)
-    if eye_to_eye[0] * eye_to_mouth[1] <= eye_to_eye[1] * eye_to_mouth[0]:
-        raise InvalidInput("landmarks", landmarks, "left eye left of right eye, mouth below them")
-    half = max(2.0 * np.hypot(*eye_to_eye), 1.8 * np.hypot(*eye_to_mouth))
-    centre = eyes + 0.1 * eye_to_mouth
-    if not ((centre >= 0) & (centre <= (width, height))).all():
-        raise InvalidInput("landmarks", landmarks, f"a face in the picture, {width} x {height} px")
-    if not MIN_SIDE_PX / 2 <= half <= 2 * max(width, height):
-        allowed = f"a crop of {MIN_SIDE_PX} to {4 * max(width, height)} px, found {2 * half:.1f}"
-        raise InvalidInput("landmarks", landmarks, allowed)
-    x = along / np.hypot(*along) * half
-    y = x[::-1] * (-1, 1)
-    return np.stack([centre - x - y, centre - x + y, centre + x + y, centre + x - y])
-
-
-def _aligned(rgb: RGB, side: int, quad: NDArray[np.float64]) -> RGB:
-    """Resample the quad to side x side px, antialiased."""
-    quad_side = float(np.hypot(*(quad[3] - quad[0])))
-    border = max(4, round(0.02 * quad_side))
-    low = np.floor(quad.min(axis=0)).astype(int) - border
-    high = np.ceil(quad.max(axis=0)).astype(int) + border
-    first = np.maximum(low, 0)
-    last = np.minimum(high, (rgb.shape[1], rgb.shape[0]))
-    picture = Image.fromarray(rgb[first[1] : last[1], first[0] : last[0]])
-    # Four samples per output pixel and axis; a finer picture is shrunk to that first.
-    supersampled = 4 * side
-    shrink = max(1.0, quad_side / supersampled)
-    size = max(1, round(picture.width / shrink)), max(1, round(picture.height / shrink))
-    scale = np.divide(size, picture.size)
-    if size != picture.size:
-        picture = picture.resize(size, Image.Resampling.LANCZOS)
-    before = np.ceil((first - low) * scale).astype(int)
-    after = np.ceil((high - last) * scale).astype(int)
-    mirrored = np.pad(
-        np.asarray(picture), ((before[1], after[1]), (before[0], after[0]), (0, 0)), "reflect"
-    )
-    corners = ((quad - first) * scale + before).ravel().tolist()
-    large = Image.fromarray(mirrored).transform(
-        (supersampled, supersampled), Image.Transform.QUAD, corners, Image.Resampling.BILINEAR
-    )
-    return np.asarray(large.resize((side, side), Image.Resampling.LANCZOS))

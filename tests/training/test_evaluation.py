@@ -29,8 +29,8 @@ from wstar_training.metrics import (
     two_alternative,
 )
 from wstar_training.models.flow import Flow, principal_axes
+from wstar_training.models.perceptual import PerceptualDistance
 from wstar_training.models.vgg import VGG16
-from wstar_training.perceptual import PerceptualDistance
 from wstar_training.pretrain import Readout
 from wstar_training.probes import Faces, dci, svm
 

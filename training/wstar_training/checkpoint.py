@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import torch
 
 from wstar.errors import CheckpointError
+
+# Names the files of E and G that a run was made with, for export.
+NETWORKS_FILE = "networks.json"
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
@@ -38,3 +42,17 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: expected a dict, found {type(content).__name__}")
     return content
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes in hexadecimal, without holding them in memory.
+
+    Raises
+    ------
+    CheckpointError: the file is missing or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from error

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from wstar_training import checkpoint
 from wstar_training.models.flow import Coupling, Flow, half_masks, principal_axes
-from wstar_training.perceptual import PerceptualDistance
+from wstar_training.models.perceptual import PerceptualDistance
 from wstar_training.sketch import CountSketch
 
 Batch = Callable[[NDArray[np.int64]], Tensor]

@@ -28,7 +28,7 @@ from wstar_training.metrics import (
     two_alternative,
 )
 from wstar_training.models.flow import Flow
-from wstar_training.perceptual import PerceptualDistance
+from wstar_training.models.perceptual import PerceptualDistance
 from wstar_training.pretrain import Readout
 from wstar_training.probes import Faces, SvmResult, dci, svm
 

@@ -12,6 +12,10 @@ from sklearn.linear_model import LogisticRegression
 from wstar_training.models.classifiers import Classifiers
 from wstar_training.models.flow import Flow
 
+# Up to here a Hessian is cheaper than many gradients.
+_DENSE = 1024
+_STEPS = 1000
+
 Float64 = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -40,6 +44,12 @@ def fit_readout(y: NDArray[np.floating], attributes: Bools, penalty: float | Flo
     An attribute that all or none of the faces have gets zero weights and its base rate.
     """
     y = y.astype(np.float64)
+    basis = None
+    if len(y) < y.shape[1]:
+        # The fit lies in the span of the codes: in its coordinates it is the same and far smaller.
+        basis, coordinates = np.linalg.qr(y.T)
+        y = coordinates.T
+    solver = "newton-cholesky" if y.shape[1] <= _DENSE else "lbfgs"
     weights, biases = [], []
     each = np.broadcast_to(penalty, attributes.shape[1])
     for wanted, strength in zip(attributes.T, each, strict=True):
@@ -47,11 +57,12 @@ def fit_readout(y: NDArray[np.floating], attributes: Bools, penalty: float | Flo
             weights.append(np.zeros(y.shape[1]))
             biases.append(base_rate_logit(wanted))
             continue
-        model = LogisticRegression(C=1.0 / (strength * len(y)), solver="newton-cholesky")
+        model = LogisticRegression(C=1.0 / (strength * len(y)), solver=solver, max_iter=_STEPS)
         model.fit(y, wanted)
         weights.append(model.coef_[0])
         biases.append(float(model.intercept_[0]))
-    return Readout(np.stack(weights), np.array(biases))
+    weight = np.stack(weights)
+    return Readout(weight if basis is None else weight @ basis.T, np.array(biases))
 
 
 def base_rate_logit(wanted: Bools) -> float:

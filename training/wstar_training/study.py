@@ -26,7 +26,7 @@ from wstar_training.directions import calibrated_readout, distance_quantiles, sa
 from wstar_training.loop import FlowData, IdentityPath, load_flow, train
 from wstar_training.models.classifiers import Classifiers
 from wstar_training.models.flow import Flow
-from wstar_training.perceptual import PerceptualDistance
+from wstar_training.models.perceptual import PerceptualDistance
 from wstar_training.pretrain import Bools, Readout, fit_readout, on_codes, on_coordinates
 
 CodeSplit = Literal["flow", "probe", "test"]

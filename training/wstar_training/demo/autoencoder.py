@@ -17,8 +17,8 @@ from torch.nn import functional
 from wstar_training import checkpoint
 from wstar_training.demo.pictures import PictureSet
 from wstar_training.models.encoder import DemoEncoder
+from wstar_training.models.perceptual import PerceptualDistance
 from wstar_training.models.stylegan2 import Generator
-from wstar_training.perceptual import PerceptualDistance
 
 RESOLUTION = 64
 CHANNELS = {4: 128, 8: 128, 16: 112, 32: 80, 64: 48}

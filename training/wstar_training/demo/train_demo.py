@@ -24,7 +24,7 @@ from wstar_training.demo.sizes import Sizes
 from wstar_training.edit_readout import editing_readout
 from wstar_training.loop import IdentityPath
 from wstar_training.models.flow import Flow
-from wstar_training.perceptual import PerceptualDistance
+from wstar_training.models.perceptual import PerceptualDistance
 from wstar_training.pretrain import Bools, Readout
 from wstar_training.probes import Faces
 from wstar_training.study import CodeSplit, Study, flow_stages, make

@@ -1,0 +1,144 @@
+"""`wstar-train flow` on small files of the real layouts: runs, resumes, refuses strangers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from wstar.attributes import ATTRIBUTES
+from wstar.graphs import Space
+from wstar_training import checkpoint
+from wstar_training.checkpoint import NETWORKS_FILE, file_sha256, save
+from wstar_training.cli import main
+from wstar_training.directions import load_readout
+from wstar_training.encoding.journal import Plan
+from wstar_training.encoding.pictures import find
+from wstar_training.encoding.store import opened
+from wstar_training.loop import load_flow
+from wstar_training.models.stylegan2 import Generator
+from wstar_training.models.vgg import VGG16
+from wstar_training.models.vggface import VGGFace
+from wstar_training.models.weights.vggface import VGGFACE_LAYOUTS
+
+RESOLUTION, ROWS, COUNT = 16, 6, 30
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Pictures, labels, codes and networks of one small study."""
+    torch.manual_seed(0)
+    random = np.random.default_rng(0)
+    (tmp_path / "pictures").mkdir()
+    lines = [str(COUNT), " ".join(ATTRIBUTES)]
+    for index in range(COUNT):
+        levels = random.integers(0, 256, (4, 4, 3), np.uint8)
+        picture = Image.fromarray(levels).resize((32, 32), Image.Resampling.BILINEAR)
+        picture.save(tmp_path / "pictures" / f"{index}.png")
+        values = random.choice([-1, 1], len(ATTRIBUTES))
+        lines.append(f"{index}.jpg  " + " ".join(map(str, values)))
+    (tmp_path / "attributes.txt").write_text("\n".join(lines) + "\n")
+    generator = Generator(RESOLUTION, {4: 8, 8: 8, 16: 4})
+    save(tmp_path / "generator.pt", {"g_ema": generator.state_dict()})
+    save(tmp_path / "vgg.pth", VGG16(2).state_dict())
+    face = VGGFace(2, 16, 4)
+    names = VGGFACE_LAYOUTS["dag"].names(face)
+    save(tmp_path / "face.pth", {names[key]: value for key, value in face.state_dict().items()})
+    # T never loads the encoder: it only makes sure that it is the one that made the codes.
+    save(tmp_path / "encoder.pt", {"nothing": torch.zeros(1)})
+    plan = Plan(
+        encoder_file="encoder.pt",
+        encoder_sha256=file_sha256(tmp_path / "encoder.pt"),
+        side=32,
+        n_latent=ROWS,
+        preprocessing="",
+        landmarks_sha256=None,
+        batch=COUNT,
+        device="cpu",
+        pictures=find(tmp_path / "pictures"),
+    )
+    with opened(tmp_path / "codes", plan) as store:
+        store.add(random.standard_normal((COUNT, ROWS, 512)).astype(np.float32), {})
+        store.finish()
+    return tmp_path
+
+
+def arguments(files: Path, **changes: str) -> list[str]:
+    """A command line of a few steps."""
+    given = {
+        "run": str(files / "run"),
+        "codes": str(files / "codes"),
+        "pictures": str(files / "pictures"),
+        "attributes": str(files / "attributes.txt"),
+        "encoder": str(files / "encoder.pt"),
+        "generator": str(files / "generator.pt"),
+        "perceptual": str(files / "vgg.pth"),
+        "identity": str(files / "face.pth"),
+        "steps": "3",
+        "id-steps": "3",
+        "batch": "4",
+        "hidden": "8",
+        "perceptual-side": "32",
+        **changes,
+    }
+    return ["flow", *(part for key, value in given.items() for part in (f"--{key}", value))]
+
+
+@pytest.mark.parametrize("axes", [None, 5])
+def test_every_stage_runs_and_is_made_once(
+    files: Path, axes: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {} if axes is None else {"axes": str(axes)}
+    assert main(arguments(files, **changes)) == 0, capsys.readouterr().err
+    run = files / "run"
+    w = checkpoint.load(run / "codes.pt")["w"]["test"]
+    for name in ("flow", "flow_id"):
+        flow = load_flow(run / f"{name}.pt")
+        assert (flow.basis is None) == (axes is None)
+        assert (flow(w) != w).any()
+        assert ((flow.inverse(flow(w)) - w).abs().max() / w.std()) < 1e-5
+        lines = (run / f"{name}.jsonl").read_text().splitlines()
+        assert ("identity" in json.loads(lines[-1])) == (name == "flow_id")
+    for space in Space:
+        assert load_readout(run / f"space_{space.value}.pt")(w).shape == (len(w), len(ATTRIBUTES))
+    named = json.loads((run / NETWORKS_FILE).read_text())
+    assert named["encoder"]["sha256"] == file_sha256(files / "encoder.pt")
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*.pt")}
+    assert main(arguments(files, **changes)) == 0
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*.pt")} == before
+
+
+def test_splits_are_disjoint_and_complete(files: Path) -> None:
+    assert main(arguments(files)) == 0
+    w = checkpoint.load(files / "run" / "codes.pt")["w"]
+    rows = torch.cat([w["flow"], w["probe"], w["test"]]).flatten(1)
+    made = torch.from_numpy(np.load(files / "codes" / "codes.npy")).flatten(1)
+    assert len(rows) == len(made) and len(torch.unique(rows, dim=0)) == len(made)
+
+
+def test_another_encoder_than_that_of_the_codes_is_refused(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(files / "encoder.pt", {"another": torch.zeros(2)})
+    assert main(arguments(files)) == 1
+    assert "not the encoder of these codes" in capsys.readouterr().err
+    assert not (files / "run").exists()
+
+
+def test_a_run_goes_on_with_its_own_settings_only(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(files)) == 0
+    assert main(arguments(files, steps="5")) == 1
+    assert "settings" in capsys.readouterr().err
+
+
+def test_too_few_pictures_are_refused(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (files / "attributes.txt").read_text().splitlines()
+    (files / "attributes.txt").write_text("\n".join(["3", *text[1:5]]) + "\n")
+    assert main(arguments(files)) == 1
+    assert "or more" in capsys.readouterr().err
