@@ -2,8 +2,8 @@
 
 A network runs once on one picture; the calls of its dense convolutions are recorded with their
 shapes and strides, and exactly those run back to back on tensors that lie ready. What is left is
-the rest of the network: modulation, FIR filters, noise, activations, normalisation, linear layers.
-Depthwise filters count as the rest, not as convolutions.
+the rest of the network: modulation, noise, activations, normalisation, linear layers. FIR filters
+count as the rest, not as convolutions.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class Recorder(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         named = dict(kwargs or {})
-        if function in CONVOLUTIONS and named.get("groups", 1) == 1:
+        # A kernel from one channel to one is a FIR filter, its channels laid out as pictures.
+        if function in CONVOLUTIONS and named.get("groups", 1) == 1 and args[1].shape[:2] != (1, 1):
             self.calls.append((function, tuple(map(_layout, args)), named))
         return function(*args, **named)
 
