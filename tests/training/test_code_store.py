@@ -194,6 +194,28 @@ def test_lost_codes_are_noticed(tmp_path: Path) -> None:
         pass
 
 
+def test_codes_cut_short_after_their_end_are_noticed(tmp_path: Path) -> None:
+    write(tmp_path)
+    whole = (tmp_path / "codes.npy").read_bytes()
+    (tmp_path / "codes.npy").write_bytes(whole[:-1])
+    with (
+        pytest.raises(CheckpointError, match=f"expected {len(whole)} bytes, found"),
+        opened(tmp_path, PLAN),
+    ):
+        pass
+
+
+def test_other_content_than_one_array_is_not_read(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "codes.npy").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        read_codes(tmp_path)
+    with (tmp_path / "codes.npy").open("wb") as file:
+        np.savez(file, w=np.zeros(3))
+    with pytest.raises(CheckpointError, match="one array"):
+        read_codes(tmp_path)
+
+
 @pytest.mark.parametrize("text", [b"", b"no json\n", b"[]\n", b'{"format":2}\n', b'{"format":1}\n'])
 def test_journal_of_another_kind_is_refused(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "journal.jsonl").write_bytes(text)
@@ -219,5 +241,5 @@ except CheckpointError as error:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     with opened(tmp_path, PLAN):
-        assert other() == f"{tmp_path}: another process is encoding into it"
+        assert other() == f"{tmp_path}: another process is writing into it"
     assert other() == "free"

@@ -153,3 +153,21 @@ def test_half_of_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
     (tmp_path / "g.pt").write_bytes(data[: len(data) // 2])
     assert main(["inspect", str(tmp_path / "g.pt")]) == 1
     assert "g.pt" in capsys.readouterr().err
+
+
+def test_generators_of_no_side_are_refused_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, count in {"none": 0, "many": 20}.items():
+        state = {f"to_rgbs.{index}.bias": torch.zeros(1) for index in range(count)}
+        torch.save({"g_ema": state}, tmp_path / f"{name}.pt")
+        assert main(["inspect", str(tmp_path / f"{name}.pt")]) == 1
+        error = capsys.readouterr().err
+        assert f"{name}.pt: to_rgbs.*: expected 1 to 8 of them, found {count}" in error
+
+
+def test_a_torn_mapping_network_is_told(tmp_path: Path) -> None:
+    state = generator_state()
+    del state["style.2.bias"]
+    torch.save({"g_ema": state}, tmp_path / "g.pt")
+    assert "style.2.bias" in inspect(tmp_path / "g.pt").missing

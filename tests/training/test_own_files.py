@@ -133,12 +133,89 @@ def test_a_run_goes_on_with_its_own_settings_only(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments(files)) == 0
-    assert main(arguments(files, steps="5")) == 1
-    assert "settings" in capsys.readouterr().err
+    assert main(arguments(files, steps="5")) == 2
+    assert "settings.flow.steps: found 5, allowed: 3" in capsys.readouterr().err
+    (files / "run" / "options.json").write_text("{")
+    assert main(arguments(files)) == 1
+    assert "not the options of a run" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_with_its_own_labels_only(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(files)) == 0
+    lines = (files / "attributes.txt").read_text().splitlines()
+    one = lines[3].split()
+    one[1] = str(-int(one[1]))
+    (files / "attributes.txt").write_text("\n".join([*lines[:3], " ".join(one), *lines[4:]]))
+    assert main(arguments(files)) == 2
+    assert "sha256.labels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "message"),
+    [
+        ({"batch": "16"}, 2, "batch: found 16, allowed: at most 15"),
+        ({"batch": "1"}, 2, "2 or more"),
+        ({"identity-batch": "5"}, 2, "identity_batch: found 5, allowed: at most the batch, 4"),
+        ({"axes": "18"}, 2, "axes: found 18, allowed: less than 18"),
+        ({"perceptual-side": "4"}, 2, "side: found 4"),
+        ({"generator": "face.pth"}, 1, "face.pth: expected one of the keys"),
+        ({"generator": "other.pt"}, 1, "6 rows of w, as the codes have, found 4"),
+        ({"perceptual": "face.pth"}, 1, "face.pth: no torchvision VGG16 file"),
+        ({"identity": "vgg.pth"}, 1, "vgg.pth: no VGGFace or ArcFace file"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_made(
+    files: Path,
+    changes: dict[str, str],
+    code: int,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    save(files / "other.pt", {"g_ema": Generator(8, {4: 8, 8: 8}).state_dict()})
+    paths = {key: str(files / value) for key, value in changes.items() if "." in value}
+    assert main(arguments(files, **(changes | paths))) == code
+    assert message in capsys.readouterr().err
+    assert not (files / "run").exists()
+
+
+def test_a_picture_damaged_since_is_named(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (files / "pictures").iterdir():
+        path.write_text("no picture")
+    assert main(arguments(files)) == 1
+    error = capsys.readouterr().err
+    assert ".png: image: found" in error and error.count("\n") == 1
+
+
+def test_pictures_without_labels_are_counted(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = (files / "attributes.txt").read_text().splitlines()
+    (files / "attributes.txt").write_text("\n".join(["28", *lines[1:-2]]))
+    assert main(arguments(files)) == 0
+    assert "2 of 30 pictures have no labels: left out" in capsys.readouterr().out
+
+
+def test_numbers_of_celeba_hq_find_their_labels_without_a_partition(files: Path) -> None:
+    lines = (files / "attributes.txt").read_text().splitlines()
+    rows = [f"{index + 1:06d}{line[line.index('.') :]}" for index, line in enumerate(lines[2:])]
+    (files / "attributes.txt").write_text("\n".join([*lines[:2], *rows]))
+    mapping = [f"{index} {index} {index + 1:06d}.jpg" for index in range(COUNT)]
+    (files / "mapping.txt").write_text("\n".join(mapping))
+    assert main(arguments(files)) == 2
+    assert main(arguments(files, mapping=str(files / "mapping.txt"))) == 0
+
+
+def test_a_run_folder_that_cannot_be_made_is_refused(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(files, run=str(files / "vgg.pth" / "run"))) == 1
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_too_few_pictures_are_refused(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (files / "attributes.txt").read_text().splitlines()
     (files / "attributes.txt").write_text("\n".join(["3", *text[1:5]]) + "\n")
-    assert main(arguments(files)) == 1
+    assert main(arguments(files)) == 2
     assert "or more" in capsys.readouterr().err

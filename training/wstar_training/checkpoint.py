@@ -38,7 +38,9 @@ def load(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file") from error
     except Exception as error:
-        raise CheckpointError(f"{path}: not a readable checkpoint: {error}") from error
+        # Only the first sentence: the others recommend loading without protection.
+        first = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
+        raise CheckpointError(f"{path}: not a readable checkpoint: {first}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: expected a dict, found {type(content).__name__}")
     return content

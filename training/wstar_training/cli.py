@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from wstar.errors import WstarError
+from wstar.errors import InvalidInput, WstarError
 from wstar_training import flow_command, inspect_command
 from wstar_training.demo import command as demo_command
 from wstar_training.encoding import command as codes_command
@@ -16,7 +16,7 @@ from wstar_training.encoding import command as codes_command
 EXIT_CODES = """exit codes:
   0    done
   1    a file cannot be used, or a loss stopped being finite
-  2    wrong usage
+  2    wrong usage, or options other than those that a run was begun with
   130  interrupted; the same command goes on where it stopped
 """
 
@@ -35,7 +35,13 @@ def parser() -> argparse.ArgumentParser:
         ("codes", codes_command, "encode a folder of pictures to W+ codes"),
         ("flow", flow_command, "make T from codes, pictures, labels and networks of your own"),
     ):
-        command = commands.add_parser(name, help=text, description=module.__doc__)
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=module.__doc__,
+            epilog=EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         module.add_arguments(command)
         command.set_defaults(carry_out=module.run)
     demo_command.add_commands(commands)
@@ -43,13 +49,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0, 1 with a message when something cannot be used, 130 on Ctrl-C."""
+    """Run the command; its exit code, after a message of one line if it is not 0."""
     options = parser().parse_args(arguments)
     if getattr(options, "threads", None) is not None:
         torch.set_num_threads(options.threads)
     try:
         code: int = options.carry_out(options)
-    except (WstarError, FloatingPointError) as error:
+    except InvalidInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (WstarError, FloatingPointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -23,6 +23,8 @@ from wstar_training.sketch import CountSketch
 Batch = Callable[[NDArray[np.int64]], Tensor]
 
 _BATCH = 50
+# Up to this side G renders a whole batch at once; a picture of 1024 px alone takes 0.4 GB.
+_SIDE = 64
 _AXES_FROM = 10_000
 
 
@@ -106,11 +108,13 @@ def compose(network: nn.Module, pictures: Batch) -> Batch:
 
 
 def regenerated(generator: nn.Module, w: Tensor) -> Batch:
-    """Pictures G(w) by row, clamped to [-1, 1] as bytes are."""
+    """Pictures G(w) by row, clamped to [-1, 1] as bytes are; large ones rendered few at a time."""
+    side = 2 ** (w.shape[1] // 2 + 1)
+    at_once = max(1, _BATCH * _SIDE**2 // side**2)
 
     def batch(rows: NDArray[np.int64]) -> Tensor:
-        pictures: Tensor = generator(w[torch.from_numpy(rows)])
-        return pictures.clamp(-1.0, 1.0)
+        parts = w[torch.from_numpy(rows)].split(at_once)
+        return torch.cat([generator(part).clamp(-1.0, 1.0) for part in parts])
 
     return batch
 

@@ -59,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="list_eval_partition.txt: T learns on its training part, the read-outs on its "
-        "validation part (default: three fifths and one fifth, drawn)",
+        "validation part, export measures on its test part (default: three fifths, one fifth and "
+        "one fifth, drawn)",
     )
     flow = parser.add_argument_group("training")
     for name, default, text in (
@@ -83,7 +84,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="R",
         help="principal axes of the codes that T acts on (default: the 512 numbers of each row)",
     )
-    flow.add_argument("--threads", type=positive, metavar="N", help="threads torch may use")
+    flow.add_argument(
+        "--threads",
+        type=positive,
+        metavar="N",
+        help="threads torch may use (default: one per core)",
+    )
 
 
 def study(options: argparse.Namespace) -> OwnFiles:
@@ -128,12 +134,18 @@ def study(options: argparse.Namespace) -> OwnFiles:
 def _labels(files: list[str], options: argparse.Namespace) -> Labels:
     """Join the pictures with the lists that are given."""
     table = read_attributes(options.attributes)
-    if options.partition is None:
-        return celeba_labels(files, table, drawn_partition(files))
-    partition = read_partition(options.partition)
-    if options.mapping is None:
+    mapping = None if options.mapping is None else read_hq_mapping(options.mapping)
+    if options.partition is not None:
+        partition = read_partition(options.partition)
+    elif mapping is None:
+        partition = drawn_partition(files)
+    else:
+        originals = (
+            mapping.originals.get(number) for number in map(hq_number, files) if number is not None
+        )
+        partition = drawn_partition([name for name in originals if name is not None])
+    if mapping is None:
         return celeba_labels(files, table, partition)
-    mapping = read_hq_mapping(options.mapping)
     join = celeba_hq_labels if hq_number(table.names[0]) is None else celeba_mask_labels
     return join(files, table, partition, mapping)
 
@@ -141,6 +153,11 @@ def _labels(files: list[str], options: argparse.Namespace) -> Labels:
 def run(options: argparse.Namespace) -> int:
     """Carry out the command."""
     made = study(options)
+    if left_out := made.labelled.unlabelled:
+        count = len(made.encoded.files)
+        print(
+            f"{len(left_out)} of {count} pictures have no labels: left out, such as {left_out[0]}"
+        )
     build(made)
     print(f"T complete: {made.run}; next: wstar-export repository --run {made.run}")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -24,9 +25,11 @@ from wstar_training.data.labels import Labels
 from wstar_training.data.partition import SPLITS
 from wstar_training.encoding.landmarks import Landmarks
 from wstar_training.encoding.manifest import EncodedPictures
-from wstar_training.encoding.pictures import Picture, read
+from wstar_training.encoding.pictures import Picture, Unreadable, read
+from wstar_training.encoding.store import locked
 from wstar_training.loop import IdentityPath
 from wstar_training.models.perceptual import PerceptualDistance
+from wstar_training.models.stylegan2 import Generator
 from wstar_training.models.weights import load_generator, load_identity, load_perceptual
 from wstar_training.pretrain import Bools
 from wstar_training.study import CodeSplit, Study, flow_stages, make
@@ -121,7 +124,10 @@ class OwnFiles(Study):
         path = self.pictures / name
         if not path.is_file():
             raise CheckpointError(f"{path}: no such file, though it was encoded")
-        return read(self.pictures, Picture(name, path.stat().st_size), side, self.landmarks)
+        try:
+            return read(self.pictures, Picture(name, path.stat().st_size), side, self.landmarks)
+        except Unreadable as why:
+            raise CheckpointError(f"{path}: {why}, though it was encoded") from why
 
     @cached_property
     def judge(self) -> PerceptualDistance:
@@ -129,11 +135,14 @@ class OwnFiles(Study):
         return load_perceptual(self.networks.perceptual, side=self.settings.perceptual_side)
 
     @cached_property
+    def generator(self) -> Generator:
+        """G, with its stored noise."""
+        return load_generator(self.networks.generator)
+
+    @cached_property
     def identity_path(self) -> IdentityPath:
         """G and F."""
-        return IdentityPath(
-            load_generator(self.networks.generator), load_identity(self.networks.identity)
-        )
+        return IdentityPath(self.generator, load_identity(self.networks.identity))
 
     @property
     def flow_options(self) -> Mapping[Space, FlowOptions]:
@@ -170,20 +179,61 @@ def build(study: OwnFiles) -> None:
     CheckpointError: a file cannot be used, or the codes are not those of the encoder.
     InvalidInput: too few pictures, or the folder holds a study with other files or settings.
     """
-    _remember(study)
-    make(study, "codes.pt", partial(_codes, study))
-    for file, stage in flow_stages(study):
-        make(study, file, stage)
+    _check_settings(study)
+    hashes = _hashes(study)
+    # A run that was begun has passed, and what is complete needs no networks.
+    if not study.path(_OPTIONS_FILE).exists():
+        _check_networks(study)
+    study.run.mkdir(parents=True, exist_ok=True)
+    with locked(study.run):
+        _remember(study, hashes)
+        make(study, "codes.pt", partial(_codes, study))
+        for file, stage in flow_stages(study):
+            make(study, file, stage)
 
 
-def _remember(study: OwnFiles) -> None:
-    """Write what the run is made from; a run goes on with the same only."""
+def _check_settings(study: OwnFiles) -> None:
+    """Refuse settings that the pictures are too few for."""
+    count, settings = len(study.rows["flow"]), study.settings
+    trained = count - study.held_out
+    for options in (settings.flow, settings.flow_id):
+        if options.batch > trained:
+            raise InvalidInput("batch", options.batch, f"at most {trained}, the codes to train on")
+    if settings.axes is not None and settings.axes >= count:
+        raise InvalidInput("axes", settings.axes, f"less than {count}, the pictures to train on")
+    if settings.flow_id.identity_batch > settings.flow_id.batch:
+        allowed = f"at most the batch, {settings.flow_id.batch}"
+        raise InvalidInput("identity_batch", settings.flow_id.identity_batch, allowed)
+
+
+def _check_networks(study: OwnFiles) -> None:
+    """Refuse files before anything is made, rather than hours later."""
+    rows = study.encoded.w.shape[1]
+    if study.generator.n_latent != rows:
+        raise CheckpointError(
+            f"{study.networks.generator}: expected a generator of {rows} rows of w, as the codes "
+            f"have, found {study.generator.n_latent}"
+        )
+    _ = study.judge, study.identity_path  # Both are kept for the stages.
+
+
+def _hashes(study: OwnFiles) -> dict[str, str | None]:
+    """SHA-256 of what the run is made from, the join of pictures and labels included."""
     hashes = {key: file_sha256(Path(value)) for key, value in asdict(study.networks).items()}
     if hashes["encoder"] != study.encoded.encoder_sha256:
         raise CheckpointError(
             f"{study.networks.encoder}: not the encoder of these codes: expected sha256 "
             f"{study.encoded.encoder_sha256}, found {hashes['encoder']}"
         )
+    labels = hashlib.sha256()
+    for array in (study.labelled.rows, study.labelled.splits, study.labelled.attributes):
+        labels.update(array.tobytes())
+    landmarks = study.encoded.landmarks_sha256
+    return {**hashes, "labels": labels.hexdigest(), "landmarks": landmarks}
+
+
+def _remember(study: OwnFiles, hashes: Mapping[str, str | None]) -> None:
+    """Write what the run is made from; a run goes on with the same only."""
     options = {
         "sha256": hashes,
         "settings": asdict(study.settings),
@@ -191,18 +241,29 @@ def _remember(study: OwnFiles) -> None:
     }
     path = study.path(_OPTIONS_FILE)
     if path.exists():
-        found = json.loads(path.read_text())
-        for key, value in json.loads(json.dumps(options)).items():
-            if found.get(key) != value:
-                raise InvalidInput(key, value, f"those that {study.run} was begun with")
+        try:
+            begun = json.loads(path.read_text())
+        except ValueError as error:
+            raise CheckpointError(f"{path}: not the options of a run: {error}") from error
+        _refuse_change("", begun, options, study.run)
         return
-    study.run.mkdir(parents=True, exist_ok=True)
     networks = {
         key: {"file": str(Path(getattr(study.networks, key)).resolve()), "sha256": hashes[key]}
         for key in ("encoder", "generator")
     }
     _write_json(study.path(NETWORKS_FILE), networks)
     _write_json(path, options)
+
+
+def _refuse_change(field: str, begun: object, asked: object, run: Path) -> None:
+    """Raise InvalidInput, naming what differs, unless `asked` is what the run was begun with."""
+    if isinstance(asked, dict) and isinstance(begun, dict):
+        for key, value in asked.items():
+            _refuse_change(f"{field}.{key}".lstrip("."), begun.get(key), value, run)
+    elif begun != asked:
+        old = "others" if isinstance(begun, list) else repr(begun)
+        allowed = f"{old}, with which {run} was begun; anything else needs another --run"
+        raise InvalidInput(field or _OPTIONS_FILE, asked, allowed)
 
 
 def _write_json(path: Path, content: object) -> None:

@@ -134,7 +134,10 @@ def _joined(
         rows.append((index, attribute, split))
     if not rows:
         raise InvalidInput(
-            "pictures", pictures[:3], f"names as in the lists: {attributes.names[:3]}"
+            "pictures",
+            pictures[:3],
+            f"names as in the lists, {attributes.names[:1]} and {partition.names[:1]}; from names "
+            "of CelebA-HQ to those of CelebA leads the mapping",
         )
     positions, attribute_rows, split_rows = np.array(rows, np.int64).T
     return Labels(

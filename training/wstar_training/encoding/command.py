@@ -1,4 +1,4 @@
-"""`wstar-train codes`: the command."""
+"""`wstar-train codes`: encode a folder of pictures to W+ codes."""
 
 from __future__ import annotations
 

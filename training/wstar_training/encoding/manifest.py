@@ -89,7 +89,9 @@ def read_codes(folder: Path) -> EncodedPictures:
             preprocessing=content["preprocessing"],
             landmarks_sha256=content["landmarks_sha256"],
         )
-    except (KeyError, TypeError, OSError, ValueError) as error:
+        if not isinstance(read.files, list) or not isinstance(read.w, np.ndarray):
+            raise ValueError("expected a list of files and one array")
+    except (KeyError, TypeError, OSError, EOFError, ValueError) as error:
         raise CheckpointError(f"{folder}: {MANIFEST} or {CODES} cannot be read: {error}") from error
     if read.w.shape != shape or read.w.dtype != np.float32 or len(read.files) != len(read.w):
         raise CheckpointError(

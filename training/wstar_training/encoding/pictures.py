@@ -76,7 +76,8 @@ def read(folder: Path, picture: Picture, side: int, landmarks: Landmarks | None)
         # The whole message would tell where the folder lies.
         raise Unreadable(error.strerror or type(error).__name__) from error
     except WstarError as error:
-        raise Unreadable(str(error)) from error
+        # In one line: arrays of landmarks are shown in several.
+        raise Unreadable(" ".join(str(error).split())) from error
 
 
 def _names(folder: Path, prefix: str, parents: tuple[tuple[int, int], ...]) -> Iterator[str]:

@@ -94,6 +94,7 @@ def opened(folder: Path, plan: Plan) -> Iterator[CodeStore]:
     with locked(folder):
         plan, done = _resumed(folder, plan)
         complete = (folder / MANIFEST).exists()
+        _check_size(folder / CODES, _offset(done.rows, plan.n_latent), bool(done.rows), complete)
         if not complete:
             _prepare(folder / CODES, plan, done)
         with (folder / CODES).open("r+b") as codes, (folder / JOURNAL).open("r+b") as lines:
@@ -111,7 +112,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CheckpointError(f"{folder}: another process is encoding into it") from None
+            raise CheckpointError(f"{folder}: another process is writing into it") from None
         yield
 
 
@@ -129,16 +130,20 @@ def _resumed(folder: Path, plan: Plan) -> tuple[Plan, Done]:
     return journal.recall(path)
 
 
+def _check_size(path: Path, wanted: int, begun: bool, complete: bool) -> None:
+    """Refuse codes of which some are gone; complete ones have no room for more either."""
+    found = path.stat().st_size if path.exists() else 0
+    if begun and (found < wanted or (complete and found > wanted)):
+        more = "" if complete else " or more"
+        raise CheckpointError(
+            f"{path}: expected {wanted} bytes{more}, found {found}; remove the folder, start anew"
+        )
+
+
 def _prepare(path: Path, plan: Plan, done: Done) -> None:
     """Give `codes.npy` a row per picture; rows of the journal keep what they hold."""
-    found = path.stat().st_size if path.exists() else 0
-    wanted = _offset(done.rows, plan.n_latent)
-    if done.rows and found < wanted:
-        raise CheckpointError(
-            f"{path}: expected {wanted} bytes or more, found {found}; remove the folder, start anew"
-        )
     with path.open("r+b" if path.exists() else "wb") as file:
-        file.truncate(wanted)
+        file.truncate(_offset(done.rows, plan.n_latent))
         file.truncate(_offset(len(plan.pictures), plan.n_latent))
         _write(file, 0, _header(len(plan.pictures), plan.n_latent))
     sync_folder(path.parent)

@@ -29,6 +29,9 @@ def read(path: Path) -> object:
     CheckpointError: no such file, a truncated one, another format, or a name in it that no
     checkpoint needs; the message says which name.
     """
+    # A pipe would be waited for.
+    if path.exists() and not path.is_file():
+        raise CheckpointError(f"{path}: expected a file")
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)

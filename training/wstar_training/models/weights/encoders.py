@@ -84,7 +84,7 @@ def options_of(opts: object, path: Path) -> Mapping[str, Any]:
 
 def _one_of(opts: Mapping[str, Any], key: str, allowed: tuple[Value, ...], path: Path) -> Value:
     """The option `key`, which must be there and be one of the values allowed."""
-    if key not in opts or opts[key] not in allowed:
+    if isinstance(opts.get(key), Tensor) or key not in opts or opts[key] not in allowed:
         expected = " or ".join(map(repr, allowed))
         found = repr(opts[key]) if key in opts else "nothing"
         raise CheckpointError(f"{path}: opts.{key}: expected {expected}, found {found}")
@@ -105,8 +105,8 @@ def encoder_rows(
     found = _rows_found(encoder_type, state)
     size = opts.get(key, 2 ** (found // 2 + 1) if e4e and found else MAX_RESOLUTION)
     try:
-        rows = n_latent(size)
-    except (InvalidInput, TypeError) as error:
+        rows = n_latent(size) if isinstance(size, int) else n_latent(0)
+    except InvalidInput as error:
         raise CheckpointError(
             f"{path}: opts.{key}: expected a power of two, {MIN_RESOLUTION} to {MAX_RESOLUTION}, "
             f"found {size!r}"

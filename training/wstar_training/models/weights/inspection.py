@@ -1,6 +1,7 @@
 """What a file is, read off its keys and shapes: no network is built, no weight is read.
 
-A family is told by content, never by the name of the file.
+Except of `.pkl` files, which cannot be read in part. A family is told by content, never by the
+name of the file.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from wstar.errors import CheckpointError
+from wstar.errors import CheckpointError, InvalidInput
 from wstar.graphs import n_latent
 from wstar_training.models.arcface import ArcFace
 from wstar_training.models.stylegan2 import Generator
@@ -31,6 +32,8 @@ _KEYS_SHOWN = 5
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "kernel")
 _MULTIPLIER_UNIT = 16384
 _FIRST_OBSERVABLE_PX = 64
+# 8 to 1024 px.
+_MOST_STAGES = 8
 
 
 @dataclass(frozen=True)
@@ -67,11 +70,11 @@ def inspect(path: Path | str) -> Inspection:
     path = Path(path)
     found = content.read(path)
     if isinstance(found, tuple):
-        return _of_generator("StyleGAN2, NVIDIA, TensorFlow", load_generator(path, "none"))
+        return _of_generator("StyleGAN2, NVIDIA, TensorFlow", path)
     if not isinstance(found, Mapping):
         raise _unknown(path, type(found).__name__)
     if "G_ema" in found:
-        return _of_generator("StyleGAN2-ADA, NVIDIA, PyTorch", load_generator(path, "none"))
+        return _of_generator("StyleGAN2-ADA, NVIDIA, PyTorch", path)
     if "g_ema" in found:
         kind = "training run" if "args" in found or "g_optim" in found else "converted"
         return _rosinality(found["g_ema"], found.get("latent_avg"), path, kind)
@@ -92,31 +95,44 @@ def _unknown(path: Path, found: str) -> CheckpointError:
     )
 
 
-def _of_generator(family: str, generator: Generator) -> Inspection:
+def _of_generator(family: str, path: Path) -> Inspection:
     """A pickle is read whole in any case; its generator says the rest."""
+    generator = load_generator(path, "none")
     state = dict(generator.state_dict())
-    facts = _generator(state, generator.mean_w)
+    facts = _generator(state, generator.mean_w, path)
     labels = 0 if generator.style is None else generator.style.labels
     details = {**facts.details, "labels": labels, "conv_clamp": generator.conv_clamp}
     return replace(facts, family=family, details=details)
 
 
 def _rosinality(state: object, mean: object, path: Path, kind: str) -> Inspection:
-    facts = _generator(tensors(state, path, "g_ema"), mean)
+    facts = _generator(tensors(state, path, "g_ema"), mean, path)
     return replace(facts, family=f"StyleGAN2, rosinality ({kind})")
 
 
-def _generator(state: Mapping[str, Tensor], mean: object) -> Inspection:
+def _generator(state: Mapping[str, Tensor], mean: object, path: Path) -> Inspection:
     """Facts of a generator in the names of rosinality's layout."""
     stages = counted(state, "to_rgbs.")
     resolution = 2 ** (stages + 2)
-    rows = n_latent(resolution)
+    try:
+        rows = n_latent(resolution)
+    except InvalidInput as error:
+        raise CheckpointError(
+            f"{path}: to_rgbs.*: expected 1 to {_MOST_STAGES} of them, found {stages}"
+        ) from error
     last = state.get(f"convs.{2 * stages - 2}.activate.bias")
-    observable = last is not None and resolution >= _FIRST_OBSERVABLE_PX
+    observable = last is not None and last.ndim == 1 and resolution >= _FIRST_OBSERVABLE_PX
     depth = counted(state, "style.") - ("style.embed.weight" in state)
     with torch.device("meta"):
         like = Generator(resolution, {2**level: 1 for level in range(2, stages + 3)})
     missing = list(_missing(like, state))
+    layers = [f"style.{index}" for index in range(1, depth + 1)]
+    missing += [
+        f"{layer}.{part}"
+        for layer in layers
+        for part in ("weight", "bias")
+        if f"{layer}.{part}" not in state
+    ]
     if mean is None:
         missing.append("latent_avg: truncation needs estimate_mean_w first")
     if depth < 1:
@@ -149,12 +165,14 @@ def _psp(found: Mapping[object, object], path: Path) -> Inspection:
     rows = encoder_rows(kind, opts, encoder, path)
     with torch.device("meta"):
         missing = [f"encoder.{key}" for key in _missing(ENCODERS[kind](rows), encoder)]
-    facts = _generator(decoder, found.get("latent_avg")) if decoder else None
+    facts = _generator(decoder, found.get("latent_avg"), path) if decoder else None
     if facts is None:
         missing.append("decoder.*: no generator in this file")
     else:
         missing += [f"decoder.{key}" for key in facts.missing]
-    if opts.get("start_from_latent_avg") and found.get("latent_avg") is None:
+    from_mean = opts.get("start_from_latent_avg")
+    from_mean = isinstance(from_mean, int) and bool(from_mean)
+    if from_mean and found.get("latent_avg") is None:
         missing.append("latent_avg: the encoder's codes are relative to it")
     return Inspection(
         family="e4e" if kind == "Encoder4Editing" else "pSp",
@@ -166,7 +184,7 @@ def _psp(found: Mapping[object, object], path: Path) -> Inspection:
         channel_multiplier=None if facts is None else facts.channel_multiplier,
         details={
             "encoder_type": kind,
-            "start_from_latent_avg": bool(opts.get("start_from_latent_avg")),
+            "start_from_latent_avg": from_mean,
             "dataset_type": None if "dataset_type" not in opts else str(opts["dataset_type"]),
         },
         missing=tuple(missing),

@@ -77,5 +77,5 @@ def _spoiled_classifier(state: Mapping[str, Tensor]) -> bool:
     """Whether there is a classifier and it is not finite, or zero throughout."""
     layers = [value for key, value in state.items() if key.startswith("classifier.")]
     # aminmax hands NaN on and needs no second tensor of that size.
-    extremes = [bound.item() for layer in layers for bound in layer.aminmax()]
+    extremes = [bound.item() for layer in layers if layer.numel() for bound in layer.aminmax()]
     return bool(extremes) and (not all(map(math.isfinite, extremes)) or not any(extremes))

@@ -7,6 +7,7 @@ sets no attribute and calls nothing but the table's stand-ins, so a file cannot 
 from __future__ import annotations
 
 import pickletools
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, Protocol, runtime_checkable
@@ -227,6 +228,8 @@ def keys(items: Any) -> Any:  # noqa: ANN401
     for item in items:
         if type(item) not in _KEYS:
             raise ValueError(f"a {type(item).__name__} as key")
+        if isinstance(item, int) and abs(item) >= sys.hash_info.modulus:
+            raise ValueError("an integer key beyond its own hash")
     return items
 
 
