@@ -26,6 +26,16 @@ define install
 @touch $@
 endef
 
+# $(1): the environment, $(2): what pip installs. Triton runs models with Python 3.11 or 3.12.
+define install_triton
+@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null || \
+	{ echo "error: Triton needs Python 3.11 or 3.12 with venv, found: $(PYTHON)" >&2; exit 1; }
+@echo "Installing $(2) into $(1) (once) ..."
+@$(PYTHON) -m venv $(1)
+@$(1)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --no-deps $(2)
+@touch $@
+endef
+
 .PHONY: help
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,7 +44,17 @@ help: ## list the commands
 	$(call install,.venv-demo,service)
 
 .venv/.installed: pyproject.toml constraints.txt
-	$(call install,.venv,$(strip training,export,service,client,test))
+	$(call install,.venv,$(strip training,export,service,triton,client,test))
+	@$(DEV)/python -m pip install $(PIP_FLAGS) --no-build-isolation --editable '.[rtx]' || \
+		echo "TensorRT for RTX does not install here: tests that need it will be skipped" >&2
+
+.venv-triton/.installed: constraints.txt
+	$(call install_triton,.venv-triton,--constraint constraints.txt nvidia-pytriton)
+
+.venv-triton-models/.installed: deploy/triton/models.txt
+	$(call install_triton,.venv-triton-models,--requirement deploy/triton/models.txt)
+
+TRITON_ENVIRONMENTS := .venv-triton/.installed .venv-triton-models/.installed
 
 .PHONY: demo
 demo: .venv-demo/.installed ## embed, compare, classify and edit sample faces (PICTURES=dir adds yours)
@@ -45,9 +65,14 @@ demo: .venv-demo/.installed ## embed, compare, classify and edit sample faces (P
 serve: .venv-demo/.installed ## serve REPOSITORY over gRPC until interrupted
 	@$(DEMO)/wstar-serve --repository "$(REPOSITORY)"
 
+.PHONY: triton
+triton: $(TRITON_ENVIRONMENTS) ## serve REPOSITORY with a Triton server on this machine's CPUs
+	@$(PYTHON) deploy/triton/serve.py --repository "$(REPOSITORY)" \
+		--server-environment .venv-triton --model-environment .venv-triton-models
+
 .PHONY: test
-test: .venv/.installed ## run the tests that need neither a GPU nor Triton (PYTEST_ARGS="-m 'not slow'" ...)
-	@OMP_NUM_THREADS=1 $(DEV)/pytest -m "not gpu and not triton" $(PYTEST_ARGS)
+test: .venv/.installed $(TRITON_ENVIRONMENTS) ## run the tests that need no GPU (PYTEST_ARGS="-m 'not slow'" ...)
+	@OMP_NUM_THREADS=1 $(DEV)/pytest -m "not gpu" $(PYTEST_ARGS)
 
 .PHONY: check
 check: .venv/.installed ## lint, format, types, imports, stubs, file lengths
@@ -59,6 +84,19 @@ check: .venv/.installed ## lint, format, types, imports, stubs, file lengths
 .PHONY: bench
 bench: .venv/.installed ## what the service costs over the bare graphs
 	@$(DEV)/python tests/bench/overhead.py
+
+.PHONY: bench-triton
+bench-triton: .venv/.installed $(TRITON_ENVIRONMENTS) ## what Triton costs over running graphs in this process
+	@$(DEV)/python -m tests.bench.triton_overhead
+
+.PHONY: bench-graphs
+bench-graphs: .venv/.installed ## how near each graph of RUN comes to this machine's peak, by engine (GRAPHS="--compile" ...)
+	@$(DEV)/python -m pip install $(PIP_FLAGS) openvino
+	@$(DEV)/python tests/bench/graphs.py --run "$(RUN)" --repository "$(REPOSITORY)" $(GRAPHS)
+
+.PHONY: bench-models
+bench-models: .venv/.installed ## what generator and encoder cost over their own convolutions
+	@$(DEV)/python tests/bench/models.py
 
 .PHONY: proto
 proto: .venv/.installed ## regenerate the stubs of wstar.proto
@@ -72,5 +110,5 @@ demo-world: .venv/.installed ## train the demo world from nothing and export it 
 
 .PHONY: clean
 clean: ## remove environments, caches and demo output (runs/ stays)
-	@rm -rf .venv .venv-demo build dist *.egg-info demo-output .hypothesis .*_cache
+	@rm -rf .venv .venv-demo .venv-triton .venv-triton-models build dist *.egg-info demo-output .hypothesis .*_cache
 	@find proto training export service tests -name __pycache__ -type d -exec rm -rf {} +

@@ -1,91 +1,177 @@
-"""An existing repository, compared with the run that it should come from."""
+"""An existing repository: whole, in agreement with itself, and with the run it came from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
 
+from wstar.attributes import ATTRIBUTES
+from wstar.checksums import check_checksums
 from wstar.errors import ContractMismatch
-from wstar.graphs import Space, flow
-from wstar.space import Golden, SpaceManifest
-from wstar_export.assembly import Graph, assemble, space_ids
-from wstar_export.manifests import golden
+from wstar.graphs import (
+    CONTRACT_VERSION,
+    GraphSpec,
+    Space,
+    classifiers,
+    flow,
+    flow_inverse,
+    graphs,
+)
+from wstar.images import decode, reduced
+from wstar.space import GENERATED_SIDE, SPACE_ID_STAMP, SpaceManifest
+from wstar_export.assembly import assemble, space_ids
+from wstar_export.carried import is_stale
+from wstar_export.config import GPU_BACKENDS
+from wstar_export.findings import Finding
 from wstar_export.onnx import check_interface
-from wstar_export.repository import MANIFEST_FILE, metadata, model_path, texts
+from wstar_export.repository import CONTRACT_STAMP, MANIFEST_FILE, metadata, model_path, texts
 from wstar_export.run import Run
-from wstar_export.verify import Finding, Session, measure
+from wstar_export.session import Session
+from wstar_export.sidecar import PLAN_FILE
+from wstar_export.verify import measure
+
+# Sums in another order tip a level over its rounding edge, once in the generator and once in
+# the average; the service's start-up check allows the same.
+_GOLDEN_LEVELS = 2.0
+_MAX_BYTES = 64 * 2**20
 
 
-def audit(run: Run, repository: Path) -> list[Finding]:
-    """Check every file of a repository and measure every graph again.
+def check(repository: Path) -> list[Finding]:
+    """Check a repository without its run, and let its graphs answer the golden requests again.
 
-    Returns parity figures and, for each flow graph, how far the golden answer is off; whether
-    they are within their bounds is for the caller to see.
+    Returns how far their answers are off; whether they are within their bounds is for the caller
+    to see.
 
     Raises
     ------
-    ContractMismatch: a file is missing or broken, a graph is not that of the contract, or files
-        come from another run.
+    ContractMismatch: a file is missing, not listed or changed, a graph is not that of the
+        contract, or files of one space disagree.
     """
-    made, ids = assemble(run), space_ids(run)
+    manifests, specs = _checked(repository)
+    return _golden_findings(manifests, _sessions(repository, specs))
+
+
+def audit(run: Run, repository: Path) -> list[Finding]:
+    """Check a repository, and measure every graph of it against the run's networks again.
+
+    Returns parity figures and what `check` returns.
+
+    Raises
+    ------
+    ContractMismatch: as `check`, or a file comes from another run.
+    """
+    manifests, specs = _checked(repository)
+    sessions = _sessions(repository, specs)
+    made, ids = assemble(run), space_ids(run, sessions["encoder"].precision)
+    for space, manifest in manifests.items():
+        if manifest.space_id != ids[space]:
+            name = flow(space, run.resolution).name
+            raise ContractMismatch(name, "space_id", ids[space], manifest.space_id)
     for graph in made:
-        _check_model(graph, model_path(repository, graph.spec), metadata(graph, ids))
-    spaces = {space: _manifest(run, space, repository, ids[space]) for space in Space}
-    for name, text in texts([graph.spec for graph in made], spaces).items():
-        if _text(repository / name) != text:
-            raise ContractMismatch(Path(name).parts[0], name, "what export writes", "another text")
-    sessions = {g.spec.name: Session(model_path(repository, g.spec), g.spec) for g in made}
-    findings = measure(run, made, sessions)
-    for space, manifest in spaces.items():
-        findings += _golden_findings(run, space, manifest.golden, sessions)
-    return findings
+        _check_stamp(graph.spec, model_path(repository, graph.spec), metadata(graph, ids))
+    return [*measure(run, made, sessions), *_golden_findings(manifests, sessions)]
 
 
-def _check_model(graph: Graph, path: Path, stamp: Mapping[str, str]) -> None:
+def _checked(repository: Path) -> tuple[dict[Space, SpaceManifest], tuple[GraphSpec, ...]]:
+    """Manifests and graphs of a repository all of whose files agree."""
+    check_checksums(repository)
+    manifests = {space: _manifest(repository, space) for space in Space}
+    first = manifests[Space.W_STAR]
+    for space, manifest in manifests.items():
+        for name, expected in (
+            ("space", space),
+            ("resolution", first.resolution),
+            ("encoder_side", first.encoder_side),
+            ("attributes", ATTRIBUTES),
+        ):
+            found = getattr(manifest, name)
+            if found != expected:
+                graph = flow(space, first.resolution).name
+                raise ContractMismatch(graph, f"{MANIFEST_FILE} {name}", expected, found)
+    specs = graphs(first.resolution, first.encoder_side)
+    _check_texts(repository, specs, manifests)
+    stamps = {spec.name: {CONTRACT_STAMP: str(CONTRACT_VERSION)} for spec in specs}
+    for space, manifest in manifests.items():
+        for part in (flow, flow_inverse, classifiers):
+            name = part(space, first.resolution).name
+            stamps[name][SPACE_ID_STAMP] = manifest.space_id
+    for spec in specs:
+        model = model_path(repository, spec)
+        _check_stamp(spec, model, stamps[spec.name])
+        if model.with_name(PLAN_FILE).exists() and is_stale(model.parent, model, spec):
+            raise ContractMismatch(
+                spec.name, f"1/{PLAN_FILE}", "an engine built from 1/model.onnx", "another"
+            )
+    return manifests, specs
+
+
+def _manifest(repository: Path, space: Space) -> SpaceManifest:
+    # The name of a flow does not depend on the resolution, which only the manifest tells.
+    name = f"{flow(space, 8).name}/{MANIFEST_FILE}"
+    return SpaceManifest.from_json(_text(repository, name), name)
+
+
+def _check_texts(
+    repository: Path, specs: Iterable[GraphSpec], manifests: Mapping[Space, SpaceManifest]
+) -> None:
+    """Compare configurations and manifests with what export writes, on either GPU backend."""
+    specs = tuple(specs)
+    written = [texts(specs, manifests, backend) for backend in GPU_BACKENDS]
+    for name in written[0]:
+        if _text(repository, name) not in {variant[name] for variant in written}:
+            graph, _, file = name.partition("/")
+            raise ContractMismatch(graph, file, "what export writes", "another text")
+
+
+def _check_stamp(spec: GraphSpec, path: Path, stamp: Mapping[str, str]) -> None:
+    """Compare interface and stamp of a graph file; weights beside it are not read."""
     try:
-        model = onnx.load(path)
+        model = onnx.load(path, load_external_data=False)
     except Exception as error:  # Missing files and broken protobufs share no base class.
-        raise ContractMismatch(graph.spec.name, path.name, "a readable graph", error) from error
-    check_interface(model, graph.spec)
+        where = f"{path.parent.name}/{path.name}"
+        raise ContractMismatch(spec.name, where, "a readable graph", error) from error
+    check_interface(model, spec)
     found = {item.key: item.value for item in model.metadata_props}
     for key, value in stamp.items():
         if found.get(key) != value:
-            raise ContractMismatch(graph.spec.name, key, value, found.get(key))
+            raise ContractMismatch(spec.name, key, value, found.get(key))
 
 
-def _text(path: Path) -> str:
+def _text(repository: Path, name: str) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return (repository / name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ContractMismatch(path.parent.name, path.name, "a readable file", error) from error
+        graph, _, file = name.partition("/")
+        raise ContractMismatch(graph, file, "a readable file", error) from error
 
 
-def _manifest(run: Run, space: Space, repository: Path, space_id: str) -> SpaceManifest:
-    graph = flow(space, run.resolution).name
-    path = repository / graph / MANIFEST_FILE
-    manifest = SpaceManifest.from_json(_text(path), f"{graph}/{MANIFEST_FILE}")
-    if manifest.space_id != space_id:
-        raise ContractMismatch(graph, "space_id", space_id, manifest.space_id)
-    return manifest
+def _sessions(repository: Path, specs: Iterable[GraphSpec]) -> dict[str, Session]:
+    return {spec.name: Session(model_path(repository, spec), spec) for spec in specs}
 
 
 def _golden_findings(
-    run: Run, space: Space, recorded: Golden, sessions: Mapping[str, Session]
+    manifests: Mapping[Space, SpaceManifest], sessions: Mapping[str, Session]
 ) -> list[Finding]:
-    """How far the graphs' answer is off, by the measure of the service's start-up check."""
-    answer = golden(run, space, sessions)
-    return [
-        Finding(
-            flow(space, run.resolution).name,
-            f"golden_{name}_error",
-            float(np.abs(wanted - found).max() / np.std(wanted, dtype=np.float64)),
-            recorded.tolerance,
-        )
-        for name, wanted, found in (
-            ("w_star", recorded.w_star, answer.w_star),
-            ("logits", recorded.logits, answer.logits),
-        )
-    ]
+    """How far the graphs' answers are off, by the measures of the service's start-up check."""
+    findings = []
+    for space, manifest in manifests.items():
+        golden, side = manifest.golden, manifest.encoder_side
+        picture = decode(golden.image_png, max_bytes=_MAX_BYTES, max_pixels=side * side)
+        drawn = decode(golden.generated_png, max_bytes=_MAX_BYTES, max_pixels=GENERATED_SIDE**2)
+        name = flow(space, manifest.resolution).name
+        (w,) = sessions["encoder"].run(picture[None])
+        w_star, logits = sessions[name].run(w)
+        for tensor, wanted, found in (
+            ("w_star", golden.w_star, w_star[0]),
+            ("logits", golden.logits, logits[0]),
+        ):
+            error = float(np.abs(wanted - found).max() / np.std(wanted, dtype=np.float64))
+            findings.append(Finding(name, f"golden_{tensor}_error", error, golden.tolerance))
+        (image,) = sessions["generator"].run(w)
+        levels = np.subtract(drawn, reduced(image[0], GENERATED_SIDE), dtype=np.int16)
+        largest = float(np.abs(levels).max())
+        findings.append(Finding(name, "golden_image_levels", largest, _GOLDEN_LEVELS))
+    return findings

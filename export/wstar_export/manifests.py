@@ -12,14 +12,11 @@ from wstar.graphs import Space, classifiers, encoder, flow, flow_inverse, genera
 from wstar.images import encode, reduced
 from wstar.space import GENERATED_SIDE, Golden, SpaceManifest
 from wstar_export.assembly import space_ids
+from wstar_export.findings import Finding
 from wstar_export.run import Run
-from wstar_export.verify import Finding, Session
+from wstar_export.session import Session
+from wstar_export.tolerances import BOUNDS
 from wstar_training.models.classifiers import Classifiers
-
-PRECISION = "fp32"
-# Other CPUs, thread counts and GPUs in fp32 differ by 1e-6 to 1e-4 of the standard deviation;
-# wrong weights, colours swapped or a picture normalised otherwise differ by more than 0.1.
-GOLDEN_TOLERANCE = 1e-3
 
 
 def manifests(
@@ -30,10 +27,11 @@ def manifests(
     sessions: the exported graphs by name; they answer the golden request.
     findings: parity of every graph; they become the tolerance card.
     """
-    card: dict[str, dict[str, float]] = {}
+    card: dict[str, dict[str, dict[str, float]]] = {}
     for finding in findings:
-        card.setdefault(finding.graph, {})[finding.name] = finding.value
-    ids = space_ids(run)
+        figures = card.setdefault(finding.graph, {}).setdefault(finding.precision, {})
+        figures[finding.name] = finding.value
+    ids = space_ids(run, sessions["encoder"].precision)
     found = {}
     for space in Space:
         answer = golden(run, space, sessions)
@@ -52,7 +50,7 @@ def golden(run: Run, space: Space, sessions: Mapping[str, Session]) -> Golden:
         w_star=np.asarray(w_star[0], np.float32),
         logits=np.asarray(logits[0], np.float32),
         generated_png=encode(reduced(np.asarray(image[0], np.uint8), GENERATED_SIDE), "PNG"),
-        tolerance=GOLDEN_TOLERANCE,
+        tolerance=BOUNDS[sessions["encoder"].precision].golden,
     )
 
 
@@ -92,12 +90,12 @@ def _hyperplanes(read_out: Classifiers) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def _of_space(
-    card: Mapping[str, Mapping[str, float]], run: Run, space: Space
-) -> dict[str, dict[str, Mapping[str, float]]]:
+    card: Mapping[str, Mapping[str, Mapping[str, float]]], run: Run, space: Space
+) -> dict[str, Mapping[str, Mapping[str, float]]]:
     """The part of the card that concerns a space: its graphs, the encoder and the generator."""
     names = [
         encoder(run.resolution, run.encoder_side).name,
         *(graph(space, run.resolution).name for graph in (flow, flow_inverse, classifiers)),
         generator(run.resolution).name,
     ]
-    return {name: {PRECISION: card[name]} for name in names}
+    return {name: card[name] for name in names}

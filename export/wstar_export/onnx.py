@@ -1,27 +1,28 @@
-"""One torch module to one ONNX file, named and shaped by the contract."""
+"""One torch module to one ONNX graph, named and shaped by the contract."""
 
 from __future__ import annotations
 
 import logging
-import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import onnx
+import onnx_ir
 import torch
+from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, ValueInfoProto
 from torch import Tensor, nn
 
 from wstar.errors import ContractMismatch
-from wstar.files import write_file
 from wstar.graphs import GraphSpec, TensorSpec
+from wstar_export.external_data import INLINE_BYTES, write_model
+from wstar_export.halves import check_full, store_halves
+from wstar_export.tolerances import Precision, allowed
 
 OPSET = 18
 _BATCH = "batch"
-_WORTH_HALVING = 1024
 _TYPES = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
 
 
@@ -31,34 +32,46 @@ def export(
     example: tuple[Tensor, ...],
     path: Path,
     metadata: Mapping[str, str],
+    inline_bytes: int = INLINE_BYTES,
 ) -> None:
     """Write `module` as the graph `spec`; the same module and metadata give the same bytes.
 
-    The file replaces `path` whole or not at all. Besides `metadata` it says nothing about where
-    it was made: torch writes source lines and stack traces into every node.
+    The file replaces `path` whole or not at all, with a second file `<path>.data` where weights
+    are many. Besides `metadata` it says nothing about where it was made: torch writes source
+    lines and stack traces into every node.
 
     Parameters
     ----------
     module: takes the inputs and returns the outputs of `spec`, batch axis first.
     example: one tensor per input, at least 2 items: with 1 the batch axis could become fixed.
+    inline_bytes: up to this many bytes of weights are written into the graph itself.
 
     Raises
     ------
     ContractMismatch: what torch made is not the graph of `spec`.
     """
-    model = _traced(module.eval(), spec, example)
+    model, weights = _detached(_traced(module.eval(), spec, example))
+    store_halves(model, weights)
+    finish(model, spec, metadata)
+    write_model(model, weights, path, inline_bytes)
+
+
+def finish(model: ModelProto, spec: GraphSpec, metadata: Mapping[str, str]) -> None:
+    """Replace all that a tool noted in a graph by `metadata`, and compare it with the contract.
+
+    Raises
+    ------
+    ContractMismatch: the graph is not that of `spec`.
+    """
     _strip(model)
-    _store_halves(model)
     model.graph.name = spec.name
     for key, value in sorted(metadata.items()):
         model.metadata_props.add(key=key, value=value)
-    onnx.checker.check_model(model, full_check=True)
     check_interface(model, spec)
-    write_file(path, model.SerializeToString(deterministic=True))
 
 
 def check_interface(model: ModelProto, spec: GraphSpec) -> None:
-    """Compare names, types and shapes of a model with the contract.
+    """Compare names, types and shapes of a model with the contract; T must compute in fp32.
 
     Raises
     ------
@@ -74,6 +87,8 @@ def check_interface(model: ModelProto, spec: GraphSpec) -> None:
             raise ContractMismatch(spec.name, f"{kind}s", wanted, names)
         for tensor, value in zip(tensors, values, strict=True):
             _check_tensor(spec, f"{kind} {tensor.name!r}", tensor, value)
+    if allowed(spec.name) == (Precision.FP32,):
+        check_full(model, spec.name)
 
 
 def _check_tensor(spec: GraphSpec, where: str, tensor: TensorSpec, value: ValueInfoProto) -> None:
@@ -86,7 +101,7 @@ def _check_tensor(spec: GraphSpec, where: str, tensor: TensorSpec, value: ValueI
         raise ContractMismatch(spec.name, f"{where} shape", [_BATCH, *tensor.shape], shape)
 
 
-def _traced(module: nn.Module, spec: GraphSpec, example: tuple[Tensor, ...]) -> ModelProto:
+def _traced(module: nn.Module, spec: GraphSpec, example: tuple[Tensor, ...]) -> onnx_ir.Model:
     batch = torch.export.Dim(_BATCH, min=1, max=spec.max_batch)
     with _quiet_exporter():
         program = torch.onnx.export(
@@ -101,7 +116,7 @@ def _traced(module: nn.Module, spec: GraphSpec, example: tuple[Tensor, ...]) -> 
             verbose=False,
         )
     assert program is not None  # dynamo=True always returns one.
-    return program.model_proto
+    return program.model
 
 
 @contextmanager
@@ -124,26 +139,24 @@ def _quiet_exporter() -> Iterator[None]:
         registration.setLevel(level)
 
 
-def _store_halves(model: ModelProto) -> None:
-    """Keep float32 weights that half precision holds exactly as such, cast back when loaded.
-
-    The numbers stay the same and the file shrinks; engines fold the casts away before they run.
-    """
-    graph = model.graph
-    casts = []
-    for tensor in graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or math.prod(tensor.dims) < _WORTH_HALVING:
-            continue
-        values = onnx.numpy_helper.to_array(tensor)
-        with np.errstate(over="ignore"):
-            halves = values.astype(np.float16)
-        if np.array_equal(halves.astype(np.float32), values):
-            name = tensor.name
-            tensor.CopyFrom(onnx.numpy_helper.from_array(halves, f"{name}_half"))
-            casts.append(onnx.helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
+def _detached(model: onnx_ir.Model) -> tuple[ModelProto, dict[str, NDArray[Any]]]:
+    """The graph without numbers, and its weights by name, which stay in torch's memory."""
+    weights = {}
+    for name, value in model.graph.initializers.items():
+        tensor = value.const_value
+        assert tensor is not None  # torch's exporter leaves no initializer empty.
+        # Shapes and indices stay: the checker reads them to infer shapes.
+        if tensor.dtype == onnx_ir.DataType.FLOAT and tensor.size > 1:
+            weights[name] = tensor.numpy()
+            value.const_value = onnx_ir.ExternalTensor(
+                "", 0, 0, tensor.dtype, shape=onnx_ir.Shape(tensor.numpy().shape), name=name
+            )
+    proto = onnx_ir.to_proto(model)
+    for initializer in proto.graph.initializer:
+        if initializer.name in weights:
+            initializer.ClearField("external_data")
+            initializer.ClearField("data_location")
+    return proto, weights
 
 
 def _strip(model: ModelProto) -> None:

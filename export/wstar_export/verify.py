@@ -1,103 +1,87 @@
 """Parity: what the exported graphs compute, compared with torch on real pictures and codes.
 
-Errors of codes and logits are largest absolute differences over the standard deviation of the
-output. That is taken over real faces with the mean of each number taken off, so that a large
-mean code hides no error.
+A graph is opened when it is needed and closed after: at full size two of them are more than a
+machine may have to spare.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 
 import numpy as np
-import onnxruntime
-import torch
 from numpy.typing import NDArray
 
 from wstar.attributes import ATTRIBUTES
-from wstar.errors import ContractMismatch
 from wstar.graphs import GraphSpec, Space, flow, flow_inverse
 from wstar_export.assembly import Graph
+from wstar_export.findings import Finding, deviation, error_of, picture_findings, refuse
+from wstar_export.lower import precision_findings
+from wstar_export.ranks import distances, kendall_loss, neighbour_loss
 from wstar_export.run import Run
+from wstar_export.session import Session, by_torch, parts_of
+from wstar_export.tolerances import (
+    BOUNDS,
+    FLOW_BOUND,
+    KENDALL_BOUND,
+    NEIGHBOURS_BOUND,
+    ROUND_TRIP_BOUND,
+)
+from wstar_export.whole_way import whole_way
 
-# T and what is read off it: ten times what fp32 rounding costs a well-conditioned flow.
-CODE_BOUND = 1e-4
-# Deep convolutions add their terms in another order than torch.
-ENCODER_BOUND = 1e-3
-# Above it a code does not survive the way to its space and back.
-ROUND_TRIP_BOUND = 1e-4
-# A level may tip over where torch's and ONNX Runtime's pictures straddle a rounding edge.
-LEVELS_BOUND = 1.0
-CHANGED_BYTES_BOUND = 1e-3
+__all__ = ["Finding", "Session", "measure", "order", "parity", "refuse", "round_trip"]
 
-_NO_WARNINGS = 3
-
-Array = NDArray[np.float32] | NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One measured figure of a graph and the largest value that it may have."""
-
-    graph: str
-    name: str
-    value: float
-    bound: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether the figure is within its bound; a NaN is not."""
-        return self.value <= self.bound
+# Codes that go to their space and back, and codes whose distances are put in order.
+_ROUND_TRIPS = 2048
+_RANKED = 300
 
 
-class Session:
-    """An ONNX file, run by ONNX Runtime on the CPU with as many threads as torch.
+def measure(run: Run, graphs: Iterable[Graph], sessions: Mapping[str, Session]) -> list[Finding]:
+    """Every figure of every graph, against torch in fp32; `sessions` by graph name.
 
-    Raises
-    ------
-    ContractMismatch: the file is no readable graph.
+    Parity of each graph; round trip and order of distances of each space; pictures that went
+    through all graphs of a space; and what a lower precision costs, where a file says it has one.
     """
-
-    def __init__(self, path: Path, spec: GraphSpec) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = _NO_WARNINGS
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # ONNX Runtime's exceptions share no base class.
-            raise ContractMismatch(spec.name, path.name, "a readable graph", error) from error
-        self._spec = spec
-
-    def run(self, *inputs: Array) -> list[Array]:
-        """Run on one (B, ...) array per input of the contract and return its outputs."""
-        names = [tensor.name for tensor in self._spec.inputs]
-        outputs = [tensor.name for tensor in self._spec.outputs]
-        found: list[Array] = self._session.run(outputs, dict(zip(names, inputs, strict=True)))
-        return found
+    made = {graph.spec.name: graph for graph in graphs}
+    findings = []
+    for name, graph in made.items():
+        findings += parity(graph, sessions[name])
+        findings += precision_findings(run, graph, sessions[name])
+        sessions[name].close()
+    for space in Space:
+        forward, inverse = flow(space, run.resolution), flow_inverse(space, run.resolution)
+        pair = sessions[forward.name], sessions[inverse.name]
+        findings.append(round_trip(forward, *pair, run.codes[:_ROUND_TRIPS].numpy()))
+        findings += order(made[forward.name], pair[0], run.codes[:_RANKED].numpy())
+        for session in pair:
+            session.close()
+    return findings + whole_way(run, made, sessions)
 
 
 def parity(graph: Graph, session: Session) -> list[Finding]:
-    """Compare one graph with its module, at batches of 1, 2, 3 and `max_batch`."""
-    with torch.no_grad():
-        result = graph.module(*graph.inputs)
-    expected = [tensor.numpy() for tensor in (result if isinstance(result, tuple) else (result,))]
-    inputs = [tensor.numpy() for tensor in graph.inputs]
+    """Compare one graph with its module, at batches of 1, 2, 3 and `max_batch`, and on noise."""
+    name, precision = graph.spec.name, session.precision
+    inputs, noise = ([tensor.numpy() for tensor in given] for given in (graph.inputs, graph.noise))
     parts = (slice(0, 1), slice(1, 3), slice(3, 6), slice(0, graph.spec.max_batch))
+    expected = by_torch(graph.reference, inputs)
     found = [session.run(*(array[part] for array in inputs)) for part in parts]
+    bounds = BOUNDS[precision]
     findings: list[Finding] = []
     for position, tensor in enumerate(graph.spec.outputs):
         wanted = np.concatenate([expected[position][part] for part in parts])
         got = np.concatenate([outputs[position] for outputs in found])
         if tensor.dtype == "uint8":
-            findings += _picture_findings(graph.spec.name, tensor.name, wanted, got)
-        else:
-            bound = ENCODER_BOUND if graph.spec.inputs[0].dtype == "uint8" else CODE_BOUND
-            error = _error(wanted, got, deviation(expected[position]))
-            findings.append(Finding(graph.spec.name, f"{tensor.name}_error", error, bound))
+            findings += picture_findings(name, tensor.name, wanted, got, precision, bounds)
+            continue
+        bound = bounds.code if graph.spec.inputs[0].dtype == "uint8" else FLOW_BOUND
+        std = deviation(expected[position])
+        errors = {f"{tensor.name}_error": error_of(wanted, got, std)}
+        if noise:
+            wanted = by_torch(graph.reference, noise)[position]
+            got = session.run(*noise)[position]
+            errors[f"{tensor.name}_noise_error"] = error_of(wanted, got, std)
+        findings += [
+            Finding(name, figure, value, bound, precision.value) for figure, value in errors.items()
+        ]
     return findings
 
 
@@ -114,44 +98,16 @@ def round_trip(
         w_star, _ = forward.run(w)
         (back,) = inverse.run(w_star, np.zeros((len(w), len(ATTRIBUTES)), np.float32))
         # np.maximum keeps a NaN, max() may lose it.
-        error = float(np.maximum(error, _error(w, back, std)))
+        error = float(np.maximum(error, error_of(w, back, std)))
     return Finding(spec.name, "round_trip_error", error, ROUND_TRIP_BOUND)
 
 
-def measure(run: Run, graphs: Iterable[Graph], sessions: Mapping[str, Session]) -> list[Finding]:
-    """Parity of every graph and the round trip of every space; `sessions` by graph name."""
-    findings = [finding for graph in graphs for finding in parity(graph, sessions[graph.spec.name])]
-    for space in Space:
-        forward, inverse = flow(space, run.resolution), flow_inverse(space, run.resolution)
-        pair = sessions[forward.name], sessions[inverse.name]
-        findings.append(round_trip(forward, *pair, run.codes.numpy()))
-    return findings
-
-
-def refuse(findings: Iterable[Finding]) -> None:
-    """Raise ContractMismatch for the first figure out of bounds."""
-    for finding in findings:
-        if not finding.passed:
-            raise ContractMismatch(
-                finding.graph, finding.name, f"at most {finding.bound:g}", f"{finding.value:.3g}"
-            )
-
-
-def deviation(output: Array) -> float:
-    """Standard deviation of (N, ...) numbers, N above 1, each around its own mean over N."""
-    centred = output - output.mean(0, dtype=np.float64)
-    return float(np.sqrt(np.square(centred).mean()))
-
-
-def _error(wanted: Array, got: Array, std: float) -> float:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        largest = np.abs(np.subtract(wanted, got, dtype=np.float64)).max()
-        return float(np.where(largest == 0.0, 0.0, largest / np.float64(std)))
-
-
-def _picture_findings(graph: str, name: str, wanted: Array, got: Array) -> Sequence[Finding]:
-    levels = np.abs(np.subtract(wanted, got, dtype=np.int16))
-    return (
-        Finding(graph, f"{name}_levels", float(levels.max()), LEVELS_BOUND),
-        Finding(graph, f"{name}_changed_bytes", float((levels > 0).mean()), CHANGED_BYTES_BOUND),
-    )
+def order(graph: Graph, session: Session, codes: NDArray[np.float32]) -> list[Finding]:
+    """Whether the distances of a space are in torch's order, over codes float32 (N, n, 512)."""
+    wanted = distances(by_torch(graph.reference, [codes])[0])
+    parts = parts_of(codes, graph.spec)
+    found = distances(np.concatenate([session.run(part)[0] for part in parts]))
+    return [
+        Finding(graph.spec.name, "kendall_loss", kendall_loss(wanted, found), KENDALL_BOUND),
+        Finding(graph.spec.name, "top10_loss", neighbour_loss(wanted, found), NEIGHBOURS_BOUND),
+    ]

@@ -46,7 +46,8 @@ class EncoderGraph(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Normalise to [-1, 1] and encode."""
-        w: Tensor = self.encoder(image.permute(0, 3, 1, 2).float() / 127.5 - 1.0)
+        # TensorRT takes bytes at the edges of a graph only.
+        w: Tensor = self.encoder(image.float().permute(0, 3, 1, 2) / 127.5 - 1.0)
         return w
 
 
@@ -103,4 +104,4 @@ class GeneratorGraph(nn.Module):
     def forward(self, w: Tensor) -> Tensor:
         """Render and round: clamp(127.5 x + 128) to [0, 255], truncated."""
         levels: Tensor = (self.generator(w) * 127.5 + 128.0).clamp(0.0, 255.0)
-        return levels.to(torch.uint8).permute(0, 2, 3, 1)
+        return levels.permute(0, 2, 3, 1).to(torch.uint8)

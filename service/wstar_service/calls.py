@@ -19,6 +19,7 @@ from wstar.errors import DeadlineExceeded, InvalidInput, RunnerUnavailable, Wsta
 from wstar.v1 import wstar_pb2 as pb
 from wstar_service.limits import Admission
 from wstar_service.metrics import Metrics
+from wstar_service.runner import deadline
 from wstar_service.status import code_of, reason, status_of
 from wstar_service.wire import Unreadable
 
@@ -105,35 +106,39 @@ class Calls:
         call = Call(method, _request_id(context))
         context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
         code = grpc.StatusCode.OK.name
-        try:
-            with ExitStack() as held:
-                _check_deadline(context)
-                if not self.ready:
-                    raise RunnerUnavailable("the server is starting or stopping; try again")
-                if needs_place:
-                    held.enter_context(self._admission.place())
-                held.enter_context(self._metrics.in_flight())
-                held.enter_context(self._counted())
-                if isinstance(request, Unreadable):
-                    raise InvalidInput("request", "bytes", f"wstar.v1.{method}Request")
-                return await work(request, call)
-        except asyncio.CancelledError:
-            code = "DEADLINE_EXCEEDED" if _expired(context) else "CANCELLED"
-            raise
-        except Exception as error:
-            code = code_of(error).name
-            self._metrics.refused(reason(error))
-            if not isinstance(error, WstarError):
-                _LOG.exception("request=%s method=%s failed", call.request_id, method)
-            await _abort(context, code_of(error), status_of(error, call.request_id), call)
-            raise  # never reached: abort raises
-        finally:
-            seconds = call.seconds()
-            self._metrics.answered(method, code, call.faces, seconds)
-            _LOG.info(
-                "request=%s method=%s code=%s faces=%d ms=%.1f",
-                *(call.request_id, method, code, call.faces, 1e3 * seconds["total"]),
-            )
+        # Also while an error is told: a stop that comes between waits for it.
+        with self._counted():
+            try:
+                with ExitStack() as held:
+                    _check_deadline(context)
+                    if not self.ready:
+                        raise RunnerUnavailable(
+                            "the server is starting, stopping or without its engine; try again"
+                        )
+                    if needs_place:
+                        held.enter_context(self._admission.place())
+                    held.enter_context(self._metrics.in_flight())
+                    held.enter_context(deadline(context.time_remaining()))
+                    if isinstance(request, Unreadable):
+                        raise InvalidInput("request", "bytes", f"wstar.v1.{method}Request")
+                    return await work(request, call)
+            except asyncio.CancelledError:
+                code = "DEADLINE_EXCEEDED" if _expired(context) else "CANCELLED"
+                raise
+            except Exception as error:
+                code = code_of(error).name
+                self._metrics.refused(reason(error))
+                if not isinstance(error, WstarError):
+                    _LOG.exception("request=%s method=%s failed", call.request_id, method)
+                await _abort(context, code_of(error), status_of(error, call.request_id), call)
+                raise  # never reached: abort raises
+            finally:
+                seconds = call.seconds()
+                self._metrics.answered(method, code, call.faces, seconds)
+                _LOG.info(
+                    "request=%s method=%s code=%s faces=%d ms=%.1f",
+                    *(call.request_id, method, code, call.faces, 1e3 * seconds["total"]),
+                )
 
 
 async def _abort(

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+import ctypes
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnxruntime
 
-from wstar.attributes import ATTRIBUTES
+from wstar.checksums import check_checksums
 from wstar.errors import ContractMismatch, InvalidInput, RunnerUnavailable
-from wstar.graphs import (
-    GraphSpec,
-    Space,
-    TensorSpec,
-    classifiers,
-    flow,
-    flow_inverse,
-    graphs,
-)
+from wstar.graphs import GraphSpec, Space, classifiers, flow, flow_inverse
 from wstar.space import SPACE_ID_STAMP, SpaceManifest
+from wstar_service.contract import Found, agreed_graphs, check_tensors, flow_name, joined, parts
 from wstar_service.runner import Array
 
-_ONNX_TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
+_DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 _NO_WARNINGS = 3
+# Of the pictures of one run: memory grows with every picture, speed does not.
+_PIXELS = 2**18
 
 
 class EmbeddedRunner:
@@ -51,9 +46,11 @@ class EmbeddedRunner:
     def open(cls, repository: Path, threads: int) -> EmbeddedRunner:
         """Load `<graph>/1/model.onnx` of every graph and `<flow graph>/space.json` of every space.
 
+        Every file of the repository is compared with its checksum first.
+
         Raises
         ------
-        ContractMismatch: a file is missing or broken, a graph is not that of the contract, or
+        ContractMismatch: a file is missing or changed, a graph is not that of the contract, or
             the spaces disagree about resolution, encoder side or attributes, or a graph is
             stamped with the id of another space.
         InvalidInput: there is no such folder.
@@ -64,13 +61,9 @@ class EmbeddedRunner:
                 str(repository),
                 "an existing folder; `wstar-export repository` writes one",
             )
+        check_checksums(repository)
         manifests = {space: _manifest(repository, space) for space in Space}
-        first = manifests[Space.W_STAR]
-        for space, manifest in manifests.items():
-            _same(space, "resolution", first.resolution, manifest.resolution)
-            _same(space, "encoder_side", first.encoder_side, manifest.encoder_side)
-            _same(space, "attributes", ATTRIBUTES, manifest.attributes)
-        specs = graphs(first.resolution, first.encoder_side)
+        specs = agreed_graphs(manifests, "space.json")
         sessions = {spec.name: _session(repository, spec, threads) for spec in specs}
         for manifest in manifests.values():
             _check_stamps(manifest, sessions)
@@ -86,51 +79,48 @@ class EmbeddedRunner:
         return self._manifests
 
     async def run(self, graph: str, **arrays: Array) -> dict[str, Array]:
-        """Run one graph on (B, ...) inputs, in parts of at most its `max_batch`."""
+        """Run one graph on (B, ...) inputs, in parts of at most its `max_batch`.
+
+        Parts of large pictures are smaller: one of 1024 px, four of 256 px.
+        """
         spec = self._specs[graph]
-        parts = [
+        found = [
             await asyncio.get_running_loop().run_in_executor(self._worker, self._run, spec, part)
-            for part in _parts(arrays, spec.max_batch)
+            for part in parts(arrays, _part_size(spec))
         ]
-        names = [output.name for output in spec.outputs]
-        if len(parts) == 1:
-            return dict(zip(names, parts[0], strict=True))
-        return dict(zip(names, map(np.concatenate, zip(*parts, strict=True)), strict=True))
+        return joined(found)
+
+    async def lost(self) -> str:
+        """Never: what this process has loaded stays as it is."""
+        never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        return await never
 
     async def close(self) -> None:
         """Wait for the run in progress and end the thread."""
         self._worker.shutdown(wait=True, cancel_futures=True)
 
-    def _run(self, spec: GraphSpec, arrays: Mapping[str, Array]) -> list[Array]:
+    def _run(self, spec: GraphSpec, arrays: Mapping[str, Array]) -> dict[str, Array]:
         names = [output.name for output in spec.outputs]
         try:
-            results: list[Array] = self._sessions[spec.name].run(names, dict(arrays))
+            results = self._sessions[spec.name].run(names, dict(arrays))
         except Exception as error:  # ONNX Runtime's exceptions share no base class.
             raise RunnerUnavailable(f"graph {spec.name!r} failed: {error}") from error
-        return results
+        return dict(zip(names, results, strict=True))
 
 
-def _parts(arrays: Mapping[str, Array], size: int) -> Iterator[dict[str, Array]]:
-    batch = len(next(iter(arrays.values())))
-    for start in range(0, batch, size):
-        yield {name: array[start : start + size] for name, array in arrays.items()}
+def _part_size(spec: GraphSpec) -> int:
+    pictures = [t.shape for t in (*spec.inputs, *spec.outputs) if t.dtype == "uint8"]
+    largest = max((height * width for height, width, _ in pictures), default=1)
+    return max(1, min(spec.max_batch, _PIXELS // largest))
 
 
 def _manifest(repository: Path, space: Space) -> SpaceManifest:
-    # The name of a flow does not depend on the resolution, which only the manifest tells.
-    path = repository / flow(space, 8).name / "space.json"
+    path = repository / flow_name(space) / "space.json"
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ContractMismatch(path.parent.name, "space.json", "a readable file", error) from error
-    manifest = SpaceManifest.from_json(text, str(path))
-    _same(space, "space", space, manifest.space)
-    return manifest
-
-
-def _same(space: Space, name: str, expected: object, found: object) -> None:
-    if found != expected:
-        raise ContractMismatch(flow(space, 8).name, f"space.json {name}", expected, found)
+    return SpaceManifest.from_json(text, str(path))
 
 
 def _check_stamps(
@@ -162,27 +152,18 @@ def _session(repository: Path, spec: GraphSpec, threads: int) -> onnxruntime.Inf
         )
     except Exception as error:  # ONNX Runtime's exceptions share no base class.
         raise ContractMismatch(spec.name, "1/model.onnx", "a readable graph", error) from error
-    _check(spec, "input", spec.inputs, session.get_inputs())
-    _check(spec, "output", spec.outputs, session.get_outputs())
+    _return_freed_memory()
+    check_tensors(spec.name, "input", spec.inputs, _found(session.get_inputs()))
+    check_tensors(spec.name, "output", spec.outputs, _found(session.get_outputs()))
     return session
 
 
-def _check(
-    spec: GraphSpec, kind: str, expected: Sequence[TensorSpec], found: Sequence[Any]
-) -> None:
-    """Compare one side of a graph with the contract; the batch axis must be free."""
-    names = [tensor.name for tensor in expected]
-    if sorted(names) != sorted(tensor.name for tensor in found):
-        raise ContractMismatch(spec.name, f"{kind}s", names, [tensor.name for tensor in found])
-    tensors = {tensor.name: tensor for tensor in found}
-    for tensor in expected:
-        other = tensors[tensor.name]
-        where = f"{kind} {tensor.name!r}"
-        if other.type != _ONNX_TYPES[tensor.dtype]:
-            raise ContractMismatch(
-                spec.name, f"{where} type", _ONNX_TYPES[tensor.dtype], other.type
-            )
-        batch, *shape = other.shape or [0]
-        if isinstance(batch, int) or tuple(shape) != tensor.shape:
-            wanted = ["batch", *tensor.shape]
-            raise ContractMismatch(spec.name, f"{where} shape", wanted, other.shape)
+def _found(tensors: Sequence[Any]) -> list[Found]:
+    return [Found(t.name, _DTYPES.get(t.type, t.type), tuple(t.shape)) for t in tensors]
+
+
+def _return_freed_memory() -> None:
+    """Give back what loading a graph has freed: glibc keeps it, as much as the weights again."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # Other C libraries keep nothing.
+    if trim is not None:
+        trim(0)

@@ -34,6 +34,12 @@ class Metrics:
         )
         self._faces = Counter("wstar_faces", "Faces read.", ("method",), registry=self.registry)
         self._in_flight = Gauge("wstar_in_flight", "Calls being worked on.", registry=self.registry)
+        self._build = Info(
+            "wstar", "Version of the service and its engine.", registry=self.registry
+        )
+        self._spaces = Gauge(
+            "wstar_space", "1 for each space served.", ("space", "space_id"), registry=self.registry
+        )
         self._seconds = Histogram(
             "wstar_stage_seconds",
             "Time of each stage of an answered call; stage total is the whole call.",
@@ -43,14 +49,11 @@ class Metrics:
         )
 
     def describe(self, version: str, runner: str, manifests: Mapping[Space, SpaceManifest]) -> None:
-        """Publish what is served, once."""
-        build = Info("wstar", "Version of the service and its engine.", registry=self.registry)
-        build.info({"version": version, "runner": runner})
-        spaces = Gauge(
-            "wstar_space", "1 for each space served.", ("space", "space_id"), registry=self.registry
-        )
+        """Publish what is served, instead of what was served before."""
+        self._build.info({"version": version, "runner": runner})
+        self._spaces.clear()
         for space, manifest in manifests.items():
-            spaces.labels(space.value, manifest.space_id).set(1)
+            self._spaces.labels(space.value, manifest.space_id).set(1)
 
     @contextmanager
     def in_flight(self) -> Iterator[None]:

@@ -33,19 +33,20 @@ class Pictures:
     the pictures of one of them are.
     """
 
-    def __init__(self, side: int, max_bytes: int, max_pixels: int, threads: int) -> None:
-        self._side = side
+    def __init__(self, max_bytes: int, max_pixels: int, threads: int) -> None:
         self._max_bytes = max_bytes
         self._max_pixels = max_pixels
         self._pool = ThreadPoolExecutor(threads, "pictures")
 
-    async def read(self, pictures: Sequence[pb.Picture], fields: Sequence[str]) -> list[Pixels]:
-        """Make encoder inputs uint8 (S, S, 3) of pictures; `fields` are their request paths.
+    async def read(
+        self, pictures: Sequence[pb.Picture], fields: Sequence[str], side: int
+    ) -> list[Pixels]:
+        """Make encoder inputs uint8 (S, S, 3), S = `side`; `fields` are their request paths.
 
         Raises ImageError, InvalidInput (landmarks), LimitExceeded (bytes, pixels).
         """
         return await self._all(
-            [partial(self._read, *item) for item in zip(pictures, fields, strict=True)]
+            [partial(self._read, *item, side) for item in zip(pictures, fields, strict=True)]
         )
 
     async def write(self, images: Pixels, format: Format) -> list[bytes]:
@@ -61,7 +62,7 @@ class Pictures:
         loop = asyncio.get_running_loop()
         return [await loop.run_in_executor(self._pool, task) for task in tasks]
 
-    def _read(self, picture: pb.Picture, field: str) -> Pixels:
+    def _read(self, picture: pb.Picture, field: str, side: int) -> Pixels:
         landmarks = _landmarks(picture, f"{field}.landmarks")
         try:
             rgb = decode(picture.data, max_bytes=self._max_bytes, max_pixels=self._max_pixels)
@@ -70,13 +71,13 @@ class Pictures:
         except InvalidInput as error:
             raise type(error)(f"{field}.data", error.value, error.allowed) from error
         try:
-            return encoder_input(rgb, self._side, landmarks)
+            return encoder_input(rgb, side, landmarks)
         except InvalidInput as error:
             raise type(error)(f"{field}.landmarks", error.value, error.allowed) from error
 
 
 def _landmarks(picture: pb.Picture, field: str) -> NDArray[np.float64] | None:
-    """Five points (x, y) in px in the order of `wstar.images.LANDMARKS`, None for none.
+    """Five points (x, y) in px in the order of `wstar.landmarks.LANDMARKS`, None for none.
 
     Raises InvalidInput: a point is missing, which protobuf would read as (0, 0), or not finite.
     """

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,13 +17,32 @@ from wstar.space import SpaceManifest
 Array = NDArray[Any]
 Float32 = NDArray[np.float32]
 
+_ends: ContextVar[float | None] = ContextVar("wstar_deadline", default=None)
+
+
+@contextmanager
+def deadline(seconds: float | None) -> Iterator[None]:
+    """Let the runs inside know that nobody waits longer than `seconds`; None for no bound."""
+    token = _ends.set(None if seconds is None else time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _ends.reset(token)
+
+
+def remaining_s() -> float | None:
+    """Return the seconds until the deadline of the work under way, None without one."""
+    ends = _ends.get()
+    return None if ends is None else ends - time.monotonic()
+
 
 class GraphRunner(Protocol):
     """Runs the graphs of `wstar.graphs`; everything above this seam is the same for all runners.
 
     A runner checks what it serves against the contract before its first run, splits batches
     above a graph's `max_batch`, never blocks the event loop, and does not start work whose task
-    was cancelled: that is how a caller's deadline reaches it.
+    was cancelled: that is how a caller's deadline ends work here. One that asks another process
+    tells it `remaining_s`, so that it does not start in vain either.
     """
 
     @property
@@ -28,16 +50,19 @@ class GraphRunner(Protocol):
         """Engine and version, as `GetInfo` shows it."""
 
     async def manifests(self) -> Mapping[Space, SpaceManifest]:
-        """Return the manifest of each space served.
-
-        Raises ContractMismatch, RunnerUnavailable.
-        """
+        """Return the manifest of each space served, the same as long as the runner lives."""
 
     async def run(self, graph: str, **arrays: Array) -> dict[str, Array]:
         """Run one graph on named inputs (B, ...), B at least 1; return its named outputs (B, ...).
 
-        Raises RunnerUnavailable: the engine cannot be reached or failed.
+        Raises
+        ------
+        RunnerUnavailable: the engine cannot be reached or failed.
+        Overloaded, DeadlineExceeded: the engine's queue is full, or would answer too late.
         """
+
+    async def lost(self) -> str:
+        """Return, saying why, when the graphs are no longer those that were checked."""
 
     async def close(self) -> None:
         """Let go of threads and connections; no run may follow."""

@@ -7,22 +7,23 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 import wstar
-from wstar.errors import WstarError
-from wstar.graphs import Space
-from wstar.space import SpaceManifest
+from wstar.errors import InvalidInput, WstarError
 from wstar.v1 import wstar_pb2 as pb
 from wstar.v1.wstar_pb2_grpc import add_LatentSpaceServiceServicer_to_server
+from wstar_service.answers import Answers
 from wstar_service.calls import Calls
 from wstar_service.cpus import allowed_cpus
 from wstar_service.embedded import EmbeddedRunner
 from wstar_service.golden import check_golden
+from wstar_service.keeper import RETRY_S, Keeper
 from wstar_service.limits import Admission
 from wstar_service.metrics import Metrics
 from wstar_service.pictures import Pictures
@@ -43,23 +44,14 @@ _LOG = logging.getLogger("wstar.server")
 
 
 class Server:
-    """One gRPC server over one runner, which it does not close."""
+    """One gRPC server; what it serves is given to `make_ready` and stays the giver's."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        runner: GraphRunner,
-        manifests: Mapping[Space, SpaceManifest],
-    ) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._runner = runner
-        self._manifests = manifests
         self._metrics = Metrics()
-        self._metrics.describe(wstar.__version__, runner.description, manifests)
         self._stop_metrics: Callable[[], None] | None = None
         self._calls = Calls(Admission(settings.max_concurrency), self._metrics)
         self._pictures = Pictures(
-            manifests[Space.W_STAR].encoder_side,
             settings.max_image_bytes,
             settings.max_image_pixels,
             settings.threads or allowed_cpus(),
@@ -74,15 +66,8 @@ class Server:
                 ("grpc.so_reuseport", 0),
             ),
         )
-        servicer = Servicer(
-            self._calls,
-            Pipeline(runner, manifests),
-            self._pictures,
-            manifests,
-            settings,
-            runner.description,
-        )
-        add_LatentSpaceServiceServicer_to_server(servicer, self._grpc)
+        self._servicer = Servicer(self._calls)
+        add_LatentSpaceServiceServicer_to_server(self._servicer, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         if settings.reflection:
             names = (SERVICE, HEALTH, reflection.SERVICE_NAME)
@@ -107,11 +92,22 @@ class Server:
         await self._grpc.start()
         return Address(self._settings.listen.host, port), metrics
 
-    async def make_ready(self) -> None:
+    async def make_ready(self, runner: GraphRunner) -> None:
         """Reproduce the golden requests, then serve; raises WstarError if that fails."""
-        await check_golden(self._runner, self._manifests)
+        manifests = await runner.manifests()
+        await check_golden(runner, manifests)
+        pipeline = Pipeline(runner, manifests)
+        self._servicer.answers = Answers(
+            pipeline, self._pictures, manifests, self._settings, runner.description
+        )
+        self._metrics.describe(wstar.__version__, runner.description, manifests)
         self._calls.ready = True
         await self._set_health(_SERVING)
+
+    async def withdraw(self) -> None:
+        """Refuse calls until `make_ready` is called again."""
+        self._calls.ready = False
+        await self._set_health(_NOT_SERVING)
 
     async def stop(self) -> None:
         """Refuse new calls, give those in flight `grace_s` seconds, and close the ports.
@@ -137,7 +133,7 @@ def _not_listening(address: Address) -> OSError:
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; print the address on stdout once ready.
+    """Serve until SIGTERM or SIGINT; print the address on stdout when first ready.
 
     A second signal ends the process at once.
 
@@ -154,21 +150,47 @@ async def serve(settings: Settings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
-    threads = settings.threads or allowed_cpus()
-    runner = await asyncio.to_thread(EmbeddedRunner.open, settings.repository, threads)
+    server = Server(settings)
+    # A repository on disk does not get better by waiting; a Triton may be on its way.
+    keeper = Keeper(server, _opener(settings), None if settings.triton is None else RETRY_S)
+    waiting = asyncio.ensure_future(stopped.wait())
+    work: list[asyncio.Future[Any]] = [waiting]
     try:
-        server = Server(settings, runner, await runner.manifests())
-        try:
-            address, metrics = await server.listen()
-            _LOG.info("listening on %s, metrics on %s, %d threads", address, metrics, threads)
-            await server.make_ready()
-            print(address, flush=True)
-            await stopped.wait()
-            _LOG.info("stopping, %g s for calls in flight", settings.grace_s)
-        finally:
-            await server.stop()
+        address, metrics = await server.listen()
+        _LOG.info("listening on %s, metrics on %s", address, metrics)
+        unsaid = [str(address)]
+
+        def proved() -> None:
+            _LOG.info("serving")
+            if unsaid:
+                print(unsaid.pop(), flush=True)
+
+        keeping = asyncio.ensure_future(keeper.keep(proved))
+        work.append(keeping)
+        await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+        if keeping.done():
+            await keeping
+        _LOG.info("stopping, %g s for calls in flight", settings.grace_s)
     finally:
-        await runner.close()
+        for task in work:
+            task.cancel()
+        await asyncio.gather(*work, return_exceptions=True)
+        await server.stop()
+        await keeper.close()
+
+
+def _opener(settings: Settings) -> Callable[[], Awaitable[GraphRunner]]:
+    """How the runner that the settings name is opened; raises what its `open` raises."""
+    target, repository = settings.triton, settings.repository
+    if target is not None:
+        # Its client is not installed where graphs run in this process.
+        from wstar_service.triton import TritonRunner
+
+        return lambda: TritonRunner.open(target, settings.triton_shared_memory)
+    if repository is None:
+        raise InvalidInput("repository", None, "a folder, where no Triton is named")
+    threads = settings.threads or allowed_cpus()
+    return lambda: asyncio.to_thread(EmbeddedRunner.open, repository, threads)
 
 
 def main() -> int:

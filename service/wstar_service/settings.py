@@ -38,10 +38,12 @@ class Address:
 class Settings:
     """What one server is told at its start.
 
-    repository: folder of graphs, `<graph>/1/model.onnx` and `<flow>/space.json`.
+    repository: folder of graphs, `<graph>/1/model.onnx` and `<flow>/space.json`, to run in this
+    process; or None, and `triton` says which Triton server runs them.
+    triton_shared_memory: whether pictures pass through shared memory when Triton is on this host.
     listen: where gRPC listens.
     metrics: where Prometheus scrapes over HTTP; None for nowhere.
-    threads: CPU threads per graph; None for as many as this process may use.
+    threads: CPU threads per graph, and for pictures; None for as many as this process may use.
     max_image_bytes, max_image_pixels: bounds of one picture, encoded and decoded.
     max_message_bytes: bound of one request, encoded.
     max_batch: most faces in a list.
@@ -50,7 +52,9 @@ class Settings:
     grace_s: seconds that calls in flight get to finish after SIGTERM.
     """
 
-    repository: Path
+    repository: Path | None = None
+    triton: Address | None = None
+    triton_shared_memory: bool = True
     listen: Address = Address("127.0.0.1", 50051)
     metrics: Address | None = None
     threads: int | None = None
@@ -77,8 +81,13 @@ class Settings:
                 except argparse.ArgumentTypeError as error:
                     parser.error(f"{variable}: {error}")
         found = vars(parser.parse_args(argv))
-        if found["repository"] is None:
-            parser.error("the repository is missing: --repository DIR or WSTAR_REPOSITORY=DIR")
+        if (found["repository"] is None) == (found["triton"] is None):
+            found_both = f"both: {found['repository']} and {found['triton']}"
+            parser.error(
+                "the graphs are either in --repository DIR (WSTAR_REPOSITORY) or on "
+                "--triton HOST:PORT (WSTAR_TRITON), found "
+                + ("neither" if found["triton"] is None else found_both)
+            )
         return cls(**found)
 
 
@@ -90,8 +99,12 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[str], Any]]]
         epilog="Every flag is also a variable: --max-batch is WSTAR_MAX_BATCH. Flags win.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {wstar.__version__}")
-    default = Settings(Path())
-    readers: dict[str, Callable[[str], Any]] = {"repository": Path, "reflection": _boolean}
+    default = Settings()
+    readers: dict[str, Callable[[str], Any]] = {
+        "repository": Path,
+        "triton_shared_memory": _boolean,
+        "reflection": _boolean,
+    }
 
     def add(flag: str, read: Callable[[str], Any], unit: str, text: str) -> None:
         name = flag.replace("-", "_")
@@ -100,10 +113,21 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[str], Any]]]
         shown = "" if value is None else f" (default: {value})"
         parser.add_argument(f"--{flag}", type=read, metavar=unit, default=value, help=text + shown)
 
-    parser.add_argument("--repository", type=Path, metavar="DIR", help="folder of graphs; required")
+    parser.add_argument(
+        "--repository", type=Path, metavar="DIR", help="folder of graphs to run in this process"
+    )
+    add("triton", Address.parse, "HOST:PORT", "Triton server that runs the graphs instead (gRPC)")
+    parser.add_argument(
+        "--triton-shared-memory",
+        action=argparse.BooleanOptionalAction,
+        default=default.triton_shared_memory,
+        help="pass pictures through it when Triton is on this host (default: yes)",
+    )
     add("listen", Address.parse, "HOST:PORT", "where gRPC listens; port 0 is any free port")
     add("metrics", Address.parse, "HOST:PORT", "where Prometheus scrapes; default: nowhere")
-    add("threads", _whole, "COUNT", "CPU threads per graph; default: all this process may use")
+    add(
+        "threads", _whole, "COUNT", "CPU threads per graph and for pictures; default: all there are"
+    )
     add("max-image-bytes", _whole, "BYTES", "largest encoded picture")
     add("max-image-pixels", _whole, "PIXELS", "largest picture, width times height")
     add("max-message-bytes", _whole, "BYTES", "largest request")

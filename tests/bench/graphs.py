@@ -1,8 +1,8 @@
 """How near each graph comes to what this machine can multiply, beside other ways to run it.
 
 The peak is that of a matrix product measured here before and after each round: the clock of a busy
-machine moves. Arithmetic is counted by torch on the module (2 per multiply-add). One graph after the other,
-the engines alternate run by run, and medians are shown.
+machine moves. Arithmetic is counted by torch on the module (2 per multiply-add). One graph after
+the other, the engines alternate run by run, and medians are shown.
 """
 
 from __future__ import annotations

@@ -80,14 +80,15 @@ def write_ways_only(folder: Path) -> None:
             "column": [-1] + [1] * len(wanted.shape),
             "shape": [1, *wanted.shape],
         }
-        sides = (
+        inputs, outputs = (
             [helper.make_tensor_value_info(t.name, TYPES[t.dtype], ["batch", *t.shape])]
             for t in (given, wanted)
         )
         graph = helper.make_graph(
             nodes,
             spec.name,
-            *sides,
+            inputs,
+            outputs,
             [helper.make_tensor(n, TensorProto.INT64, [len(v)], v) for n, v in constants.items()],
         )
         path = folder / spec.name / "1" / "model.onnx"

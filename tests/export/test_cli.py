@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from wstar.checksums import write_checksums
 from wstar.errors import CheckpointError
-from wstar_export.cli import main
-from wstar_export.run import read_run
+from wstar.graphs import Space, encoder, flow, graphs
+from wstar.space import SpaceManifest
+from wstar_export.cli import COMMANDS, main
+from wstar_export.config import GPU_BACKENDS, GPU_CONFIG, GpuBackend, gpu_config
+from wstar_export.repository import MANIFEST_FILE, texts
+from wstar_export.run import Run, read_run
 from wstar_training import checkpoint
 
 
@@ -35,13 +41,22 @@ def test_verify_prints_every_figure(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("flow/1/model.onnx", b"", "graph 'flow'"),
-        ("encoder/config.pbtxt", b"name: 'other'", "graph 'encoder', encoder/config.pbtxt"),
-        ("flow_id/space.json", b"{}", "manifest"),
-        ("generator/configs/cpu.pbtxt", None, "cpu.pbtxt"),
+        (
+            "flow/1/model.onnx",
+            b"no graph",
+            "graph 'flow', 1/model.onnx: expected 'a readable graph'",
+        ),
+        ("encoder/config.pbtxt", b"name: 'other'", "graph 'encoder', config.pbtxt: expected 'what"),
+        ("flow_id/space.json", b"{}", "graph 'flow_id/space.json', manifest"),
+        (
+            "generator/configs/cpu.pbtxt",
+            None,
+            "graph 'generator', configs/cpu.pbtxt: expected 'a r",
+        ),
     ],
 )
-def test_verify_names_a_broken_file(
+@pytest.mark.parametrize("command", ["verify", "check"])
+def test_a_broken_file_is_named(
     run_folder: Path,
     repository: Path,
     tmp_path: Path,
@@ -49,24 +64,91 @@ def test_verify_names_a_broken_file(
     name: str,
     content: bytes | None,
     message: str,
+    command: str,
 ) -> None:
+    """Also where the list of checksums vouches for it."""
     copy = Path(shutil.copytree(repository, tmp_path / "repository"))
     if content is None:
         (copy / name).unlink()
     else:
         (copy / name).write_bytes(content)
-    assert main(["verify", "--run", str(run_folder), "--repository", str(copy)]) == 1
+    words = {
+        "verify": ["verify", "--run", str(run_folder), "--repository", str(copy)],
+        "check": ["repository", "--check", str(copy)],
+    }[command]
+    graph, _, file = name.partition("/")
+    assert main(words) == 1
+    assert f"graph {graph!r}, {file}: expected" in capsys.readouterr().err
+    write_checksums(copy)
+    assert main(words) == 1
     assert message in capsys.readouterr().err
 
 
-def test_verify_refuses_graphs_of_another_run(
-    broken_run: Path, repository: Path, capsys: pytest.CaptureFixture[str]
+def test_check_says_that_a_repository_is_whole(
+    repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    content = checkpoint.load(broken_run / "flow.pt")
-    content["state"]["couplings.0.t.4.bias"] += 1.0
-    checkpoint.save(broken_run / "flow.pt", content)
+    assert main(["repository", "--check", str(repository)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("golden_w_star_error") == len(Space)
+    assert shown.endswith(f"{repository} is whole\n")
+
+
+def test_check_shows_graphs_that_answer_otherwise(
+    run: Run, repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All files agree with each other, but the record is of other weights."""
+    copy = Path(shutil.copytree(repository, tmp_path / "repository"))
+    found = {space: copy / flow(space, 64).name / MANIFEST_FILE for space in Space}
+    spaces = {s: SpaceManifest.from_json(p.read_text(), str(p)) for s, p in found.items()}
+    golden = spaces[Space.W_STAR].golden
+    other = replace(golden, w_star=golden.w_star[::-1].copy())
+    spaces[Space.W_STAR] = replace(spaces[Space.W_STAR], golden=other)
+    for name, text in texts(graphs(64, 64), spaces, "onnxruntime").items():
+        (copy / name).write_text(text, encoding="utf-8")
+    write_checksums(copy)
+    assert main(["repository", "--check", str(copy)]) == 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "OUT OF BOUND" in line]
+    assert line.split()[:3] == ["flow", "fp32", "golden_w_star_error"]
+
+
+@pytest.mark.parametrize("backend", GPU_BACKENDS)
+def test_check_accepts_a_repository_of_either_backend(
+    repository: Path, tmp_path: Path, backend: GpuBackend
+) -> None:
+    copy = Path(shutil.copytree(repository, tmp_path / "repository"))
+    spec = encoder(64, 64)
+    (copy / "encoder" / GPU_CONFIG).write_text(gpu_config(spec, {}, backend))
+    write_checksums(copy)
+    assert main(["repository", "--check", str(copy)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "key", "message"),
+    [
+        ("flow.pt", "state", "couplings.0.t.4.bias", "graph 'flow', space_id: expected 'w_star-"),
+        # No space depends on it, and so no id.
+        (
+            "autoencoder.pt",
+            "ema",
+            "generator.conv1.activate.bias",
+            "graph 'generator', wstar_weights_sha",
+        ),
+    ],
+)
+def test_verify_refuses_graphs_of_another_run(
+    broken_run: Path,
+    repository: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    part: str,
+    key: str,
+    message: str,
+) -> None:
+    content = checkpoint.load(broken_run / name)
+    content[part][key] += 1.0
+    checkpoint.save(broken_run / name, content)
     assert main(["verify", "--run", str(broken_run), "--repository", str(repository)]) == 1
-    assert "graph 'flow', wstar_" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -106,6 +188,25 @@ def test_wrong_usage_exits_with_2(
     (tmp_path / "notes.txt").touch()
     assert main(["repository", "--run", str(run_folder), "--output", str(tmp_path)]) == 2
     assert "notes.txt" in capsys.readouterr().err
-    with pytest.raises(SystemExit) as stopped:
-        main(["repository"])
-    assert stopped.value.code == 2
+    assert main(["repository", "--run", str(run_folder)]) == 2
+    assert "--output DIR" in capsys.readouterr().err
+    words = ["repository", "--run", str(run_folder), "--output", str(tmp_path / "repository")]
+    assert main([*words, "--precision", "flow=fp16"]) == 2
+    assert "precision of flow" in capsys.readouterr().err
+    for wrong in ([], ["repository"], [*words, "--check", "x"], [*words, "--backend", "onnx"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(wrong)
+        assert stopped.value.code == 2
+    assert not (tmp_path / "repository").exists()
+
+
+def test_every_command_says_what_it_does_and_what_its_exit_code_means(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for words in ([], *([name] for name in COMMANDS)):
+        with pytest.raises(SystemExit) as stopped:
+            main([*words, "--help"])
+        assert stopped.value.code == 0
+        shown = capsys.readouterr().out
+        assert all(f"\n  {code}" in shown for code in (0, 1, 2, 3, 130))
+        assert max(map(len, shown.splitlines())) <= 100

@@ -15,6 +15,7 @@ import pytest
 import torch
 from onnx import TensorProto
 
+from wstar.checksums import CHECKSUMS_FILE, check_checksums
 from wstar.errors import CheckpointError, ContractMismatch, InvalidInput
 from wstar.graphs import (
     CONTRACT_VERSION,
@@ -56,14 +57,15 @@ def manifest(repository: Path, space: Space) -> SpaceManifest:
 
 
 def test_holds_the_graphs_of_the_contract_and_nothing_else(repository: Path) -> None:
-    files = {path.relative_to(repository).as_posix() for path in repository.rglob("*.*")}
-    expected = set()
+    files = {p.relative_to(repository).as_posix() for p in repository.rglob("*") if p.is_file()}
+    expected = {CHECKSUMS_FILE}
     for spec in SPECS:
         expected |= {
             f"{spec.name}/{name}" for name in ("1/model.onnx", "config.pbtxt", "configs/cpu.pbtxt")
         }
     expected |= {f"{flow(space, 64).name}/space.json" for space in Space}
     assert files == expected
+    check_checksums(repository)
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +14,20 @@ from torch import nn
 from wstar.errors import ContractMismatch
 from wstar.graphs import Space, flow, flow_inverse
 from wstar_export.assembly import Graph
+from wstar_export.findings import Finding, deviation, refuse
 from wstar_export.onnx import export
 from wstar_export.run import Run
-from wstar_export.verify import Finding, Session, deviation, parity, refuse, round_trip
+from wstar_export.session import Session
+from wstar_export.verify import order, parity, round_trip
 from wstar_export.wrappers import FlowGraph, FlowInverseGraph, GeneratorGraph
 from wstar_training.models.flow import Coupling, Flow, half_masks
 
 
 def test_every_graph_and_every_space_is_measured(exported: tuple[Path, list[Finding]]) -> None:
     _, findings = exported
-    assert len(findings) == 1 + 3 * (2 + 1 + 1) + 2 + 3
-    assert all(finding.passed for finding in findings)
+    # Faces and noise; code, logits, inverse, read-out; picture; round trip, order, whole way.
+    assert len(findings) == 2 + 3 * (2 + 1 + 1) + 2 + 3 * (1 + 2 + 2)
+    assert all(finding.passed and finding.precision == "fp32" for finding in findings)
     worst = max(finding.value for finding in findings if finding.name == "round_trip_error")
     assert worst <= 1e-5
 
@@ -35,12 +39,13 @@ def test_inputs_are_as_many_as_a_call_may_hold(made: list[Graph]) -> None:
         ]
 
 
-def test_wrong_weights_are_found(made: list[Graph], repository: Path) -> None:
+def test_wrong_weights_are_found(made: list[Graph], repository: Path, run: Run) -> None:
     """The graph of W_STAR against the module of W_STAR_ID: same contract, other weights."""
     (other,) = (graph for graph in made if graph.spec.name == "flow_id")
     spec = flow(Space.W_STAR, 64)
     session = Session(repository / "flow" / "1" / "model.onnx", spec)
-    findings = parity(Graph(spec, other.module, other.inputs, other.space), session)
+    mixed = replace(other, spec=spec)
+    findings = parity(mixed, session) + order(mixed, session, run.codes.numpy())
     assert not any(finding.passed for finding in findings)
     with pytest.raises(ContractMismatch, match="'flow', w_star_error: expected 'at most 0.0001'"):
         refuse(findings)
@@ -49,7 +54,7 @@ def test_wrong_weights_are_found(made: list[Graph], repository: Path) -> None:
 def test_unreadable_graph_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"nothing")
     with pytest.raises(ContractMismatch, match=r"'flow', model\.onnx"):
-        Session(tmp_path / "model.onnx", flow(Space.W_STAR, 64))
+        Session(tmp_path / "model.onnx", flow(Space.W_STAR, 64)).run()
 
 
 def test_ill_conditioned_flow_does_not_survive_the_round_trip(run: Run, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,8 +20,10 @@ import grpc
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.service.triton_process import DEMO, TritonProcess, copied
 
 from wstar.attributes import ATTRIBUTES
+from wstar.checksums import write_checksums
 from wstar.codes import Code
 from wstar.graphs import GraphSpec, Space, graphs
 from wstar.images import encode
@@ -123,12 +125,12 @@ class World:
         local = Address("127.0.0.1", 0)
         base = Settings(Path(), listen=local, threads=1, grace_s=5.0)
         chosen = replace(base, **settings)  # type: ignore[arg-type]
-        server = Server(chosen, runner, await runner.manifests())
+        server = Server(chosen)
         address, metrics = await server.listen()
         try:
             async with grpc.aio.insecure_channel(str(address)) as channel:
                 if ready:
-                    await server.make_ready()
+                    await server.make_ready(runner)
                 runner.calls.clear()
                 stub: Any = LatentSpaceServiceStub(channel)
                 yield Running(stub, channel, runner, server, metrics)
@@ -144,6 +146,7 @@ class FakeRunner:
     calls: list[tuple[str, int]] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     entered: asyncio.Event = field(default_factory=asyncio.Event)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
     failure: Exception | None = None
     spoiled: Mapping[str, float] = field(default_factory=dict)
     description: str = "fake"
@@ -170,6 +173,11 @@ class FakeRunner:
         with np.errstate(over="ignore", invalid="ignore"):
             found = self._compute(graph, arrays)
         return {k: v + v.dtype.type(self.spoiled.get(graph, 0.0)) for k, v in found.items()}
+
+    async def lost(self) -> str:
+        """When a test says so."""
+        await self.gone.wait()
+        return "gone"
 
     async def close(self) -> None:
         """Nothing to let go of."""
@@ -230,7 +238,25 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for space in Space:
         text = world.manifest(space).to_json()
         (folder / names_of(space)[0] / "space.json").write_text(json.dumps(json.loads(text)))
+    write_checksums(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonProcess]:
+    """A Triton with the demo repository; ask it, do not change it."""
+    server = TritonProcess(DEMO, tmp_path_factory.mktemp("triton") / "log")
+    yield server
+    assert server.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def own_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonProcess]:
+    """A Triton with a copy of the demo repository, to change, kill and stop."""
+    folder = tmp_path_factory.mktemp("own_triton")
+    server = TritonProcess(copied(folder), folder / "log")
+    yield server
+    server.kill()
 
 
 def write_graph(path: Path, spec: GraphSpec, world: World) -> None:

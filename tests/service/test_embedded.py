@@ -14,8 +14,9 @@ import numpy as np
 import onnx
 import pytest
 
+from wstar.checksums import write_checksums
 from wstar.errors import ContractMismatch, InvalidInput, RunnerUnavailable
-from wstar.graphs import Space
+from wstar.graphs import Space, graphs
 from wstar_service.cpus import allowed_cpus
 from wstar_service.embedded import EmbeddedRunner
 from wstar_service.runner import Array
@@ -73,6 +74,49 @@ def test_a_batch_above_the_graph_s_is_split_and_joined(repository: Path) -> None
     w = run(runner, "encoder", image=image)["w"]
     assert sizes == [16, 16, 5]
     np.testing.assert_allclose(w[:, 0, :192] * 255, image.reshape(37, -1), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("resolution", "side", "graph", "sizes"),
+    [
+        (1024, 256, "generator", [1] * 9),
+        (256, 256, "generator", [4, 4, 1]),
+        (64, 64, "generator", [8, 1]),
+        (1024, 256, "encoder", [4, 4, 1]),
+        (1024, 256, "flow", [9]),
+    ],
+)
+def test_large_pictures_run_a_few_at_a_time(
+    resolution: int, side: int, graph: str, sizes: list[int]
+) -> None:
+    ran: list[int] = []
+
+    class Counting:
+        def run(self, names: list[str], arrays: dict[str, Any]) -> list[Array]:
+            ran.append(len(next(iter(arrays.values()))))
+            return [np.zeros((ran[-1], 1), np.float32) for _ in names]
+
+    specs = graphs(resolution, side)
+    (spec,) = (spec for spec in specs if spec.name == graph)
+    runner = EmbeddedRunner({}, specs, {graph: Counting()})
+    (tensor,) = spec.inputs
+    # Nothing is computed: one byte stands for all pictures.
+    run(runner, graph, **{tensor.name: np.broadcast_to(np.uint8(0), (9, *tensor.shape))})
+    assert ran == sizes
+
+
+def test_weights_beside_the_graph_are_read_and_checked(copy: Path, world: World) -> None:
+    path = copy / "classifiers" / "1" / "model.onnx"
+    onnx.save_model(onnx.load(path), path, save_as_external_data=True, location="model.onnx.data")
+    write_checksums(copy)
+    w_star = world.values(51, Space.W_STAR)[None]
+    found = run(EmbeddedRunner.open(copy, 1), "classifiers", w_star=w_star)["logits"]
+    np.testing.assert_allclose(found, world.logits(w_star), atol=1e-6)  # Sums in another order.
+    data = bytearray((path.parent / "model.onnx.data").read_bytes())
+    data[-1] ^= 1
+    (path.parent / "model.onnx.data").write_bytes(data)
+    with pytest.raises(ContractMismatch, match=r"'classifiers', 1/model\.onnx\.data: expected"):
+        EmbeddedRunner.open(copy, 1)
 
 
 def test_a_failing_graph_is_the_engine_s_fault(repository: Path) -> None:
@@ -150,6 +194,7 @@ def test_a_graph_that_is_not_the_contract_s_is_named(
     copy: Path, graph: str, change: Callable[[Path], object], tensor: str
 ) -> None:
     change(copy / graph / "1" / "model.onnx")
+    write_checksums(copy)
     with pytest.raises(ContractMismatch) as caught:
         EmbeddedRunner.open(copy, 1)
     assert (caught.value.graph, caught.value.tensor) == (graph, tensor)
@@ -177,6 +222,7 @@ def test_a_graph_that_is_not_the_contract_s_is_named(
 def test_spaces_that_disagree_are_named(copy: Path, key: str, value: object, tensor: str) -> None:
     path = copy / "flow_id" / "space.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    write_checksums(copy)
     with pytest.raises(ContractMismatch) as caught:
         EmbeddedRunner.open(copy, 1)
     assert caught.value.tensor == tensor
@@ -188,12 +234,14 @@ def test_a_tolerance_that_proves_nothing_is_refused(copy: Path, tolerance: objec
     found = json.loads(path.read_text())
     found["golden"]["tolerance"] = tolerance
     path.write_text(json.dumps(found))
+    write_checksums(copy)
     with pytest.raises(ContractMismatch, match="manifest"):
         EmbeddedRunner.open(copy, 1)
 
 
 def test_a_manifest_that_is_no_text(copy: Path) -> None:
     (copy / "flow_id" / "space.json").write_bytes(b"\xff\xfe{}")
+    write_checksums(copy)
     with pytest.raises(ContractMismatch, match=r"graph 'flow_id', space\.json"):
         EmbeddedRunner.open(copy, 1)
 
@@ -206,6 +254,7 @@ def test_a_graph_stamped_for_another_space_is_refused(copy: Path, world: World, 
         model.ClearField("metadata_props")
         model.metadata_props.add(key="wstar_space_id", value=world.space_id(space))
         onnx.save(model, path)
+        write_checksums(copy)
         if refused:
             with pytest.raises(ContractMismatch) as caught:
                 EmbeddedRunner.open(copy, 1)
@@ -215,9 +264,20 @@ def test_a_graph_stamped_for_another_space_is_refused(copy: Path, world: World, 
             EmbeddedRunner.open(copy, 1)
 
 
+def test_a_changed_file_is_named_before_anything_is_loaded(copy: Path) -> None:
+    path = copy / "generator" / "1" / "model.onnx"
+    path.write_bytes(path.read_bytes() + b"\0")
+    (copy / "flow" / "space.json").write_text("{}")
+    with pytest.raises(ContractMismatch, match=r"graph 'flow', space\.json: expected 'SHA-256"):
+        EmbeddedRunner.open(copy, 1)
+
+
 def test_no_repository_at_all(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"repository: found '.*missing', allowed: an existing"):
         EmbeddedRunner.open(tmp_path / "missing", 1)
+    with pytest.raises(ContractMismatch, match=r"graph '\*', SHA256SUMS: expected 'a readable"):
+        EmbeddedRunner.open(tmp_path, 1)
+    write_checksums(tmp_path)
     with pytest.raises(ContractMismatch, match=r"graph 'flow', space\.json"):
         EmbeddedRunner.open(tmp_path, 1)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
+from wstar.checksums import write_checksums
 from wstar.codes import Code
 from wstar.graphs import Space
 from wstar.v1 import wstar_pb2 as pb
@@ -58,6 +59,7 @@ def test_a_repository_that_answers_otherwise_is_not_served(
     other = json.loads((copy / "flow" / "space.json").read_text())
     manifest["golden"]["w_star"] = other["golden"]["w_star"]
     path.write_text(json.dumps(manifest))
+    write_checksums(copy)
     done = subprocess.run(
         [*SERVE, "--repository", str(copy)], capture_output=True, text=True, timeout=60, check=False
     )

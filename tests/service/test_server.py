@@ -52,7 +52,7 @@ def test_not_serving_until_the_golden_requests_are_reproduced(world: World) -> N
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await running.stub.GetInfo(pb.GetInfoRequest())
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-            await running.server.make_ready()
+            await running.server.make_ready(running.runner)
             assert await health(running) == await health(running, SERVICE) == "SERVING"
             await running.stub.GetInfo(pb.GetInfoRequest())
 
@@ -71,7 +71,7 @@ def test_another_answer_to_the_golden_request_is_refused(
         async with world.serving(ready=False) as running:
             running.runner.spoiled = {graph: spoiled}
             with pytest.raises(ContractMismatch) as caught:
-                await running.server.make_ready()
+                await running.server.make_ready(running.runner)
             assert await health(running) == "NOT_SERVING"
             return caught.value
 
@@ -302,7 +302,7 @@ def test_stopping_lets_calls_in_flight_finish(world: World) -> None:
             assert await watch.read() is grpc.aio.EOF  # type: ignore[attr-defined]
             # The port stays open for those who ask, while the call is under way.
             assert await health(running) == "NOT_SERVING"
-            with pytest.raises(grpc.aio.AioRpcError, match="starting or stopping"):
+            with pytest.raises(grpc.aio.AioRpcError, match="starting, stopping"):
                 await running.stub.GetInfo(pb.GetInfoRequest())
             running.runner.gate.set()
             reply: pb.EmbedResponse = await call

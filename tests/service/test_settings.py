@@ -17,9 +17,12 @@ def test_defaults() -> None:
     assert settings.listen == Address("127.0.0.1", 50051)
 
 
-def test_every_setting_is_a_flag_and_a_variable() -> None:
-    expected = Settings(
+@pytest.mark.parametrize(("used", "unused"), [("repository", "triton"), ("triton", "repository")])
+def test_every_setting_is_a_flag_and_a_variable(used: str, unused: str) -> None:
+    every = Settings(
         repository=Path("here"),
+        triton=Address("there", 8001),
+        triton_shared_memory=False,
         listen=Address("[::1]", 0),
         metrics=Address("0.0.0.0", 9464),
         threads=3,
@@ -31,21 +34,17 @@ def test_every_setting_is_a_flag_and_a_variable() -> None:
         reflection=False,
         grace_s=0.5,
     )
-    texts = {
-        field.name: str(getattr(expected, field.name)) for field in dataclasses.fields(Settings)
-    }
-    assert all(
-        getattr(expected, field.name) != field.default for field in dataclasses.fields(Settings)
-    )
+    fields = [field for field in dataclasses.fields(Settings) if field.name != unused]
+    assert all(getattr(every, field.name) != field.default for field in fields)
+    expected = dataclasses.replace(every, **{unused: None})  # type: ignore[arg-type]
+    texts = {field.name: str(getattr(expected, field.name)) for field in fields}
     variables = {f"WSTAR_{name.upper()}": text for name, text in texts.items()}
     assert Settings.from_args([], variables) == expected
     flags = [
-        part
-        for name, text in texts.items()
-        if name != "reflection"
-        for part in (f"--{name.replace('_', '-')}", text)
+        f"--no-{flag}" if text == "False" else f"--{flag}={text}"
+        for flag, text in ((name.replace("_", "-"), text) for name, text in texts.items())
     ]
-    assert Settings.from_args([*flags, "--no-reflection"], {}) == expected
+    assert Settings.from_args(flags, {}) == expected
 
 
 def test_flags_win_over_variables() -> None:
@@ -59,7 +58,9 @@ def test_flags_win_over_variables() -> None:
 @pytest.mark.parametrize(
     ("argv", "environ", "message"),
     [
-        ([], {}, "the repository is missing"),
+        ([], {}, "either in --repository DIR (WSTAR_REPOSITORY) or on --triton HOST:PORT"),
+        (["--triton=a:1"], {"WSTAR_REPOSITORY": "x"}, "found both: x and a:1"),
+        (["--triton=8001"], {}, "--triton: found '8001'"),
         (["--repository=x", "--max-batch=0"], {}, "--max-batch: found '0'"),
         (["--repository=x", "--listen=50051"], {}, "--listen: found '50051'"),
         (["--repository=x", "--listen=a:65536"], {}, "port 0 to 65535"),

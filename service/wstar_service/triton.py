@@ -1,0 +1,336 @@
+"""Runs the graphs on a Triton server: the only file that knows its client."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import math
+from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+
+import numpy as np
+from tritonclient.grpc import InferInput, InferRequestedOutput
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from wstar.errors import ContractMismatch, DeadlineExceeded, RunnerUnavailable
+from wstar.graphs import GraphSpec, Space, TensorSpec
+from wstar.space import SpaceManifest
+from wstar_service.contract import agreed_graphs, flow_name, joined, parts
+from wstar_service.runner import Array, remaining_s
+from wstar_service.settings import Address
+from wstar_service.triton_errors import failure
+from wstar_service.triton_models import Model, manifests_of
+from wstar_service.triton_regions import Region, Regions
+
+Reply = TypeVar("Reply")
+
+_DATATYPES = {"uint8": "UINT8", "float32": "FP32"}
+# Pictures are bytes, and codes are not: a code is too small for shared memory to pay.
+_PICTURE = "uint8"
+_LOOK_EVERY_S = 2.0
+_LOOK_S = 5.0
+# A busy machine may answer late once or twice.
+_LATE_LOOKS = 3
+_CHANNEL = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # A Triton that returns is to be found soon, whatever other channels to it have met.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+
+
+class TritonRunner:
+    """A connection to one Triton server whose models were compared with the contract.
+
+    Each run names the version that was compared, and the server is looked at every 2 s: when
+    it is gone, any model's version, tensors or manifest changed, or a model that failed fails
+    again, `lost` returns and no run is answered any more. Then another runner has to be opened.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        models: Mapping[str, Model],
+        manifests: Mapping[Space, SpaceManifest],
+        specs: Sequence[GraphSpec],
+        *,
+        shared_memory: bool,
+    ) -> None:
+        self._wire = wire
+        self._models = models
+        self._manifests = manifests
+        self._specs = {spec.name: spec for spec in specs}
+        self._regions = Regions(wire, usable=shared_memory and _here(wire.target.host))
+        self._doubted: set[str] = set()
+        self._watch = asyncio.ensure_future(self._watched())
+
+    @classmethod
+    async def open(cls, target: Address, shared_memory: bool) -> TritonRunner:
+        """Connect, read the manifests of all spaces, and compare every model.
+
+        shared_memory: whether pictures pass through it when Triton answers on this host.
+
+        Raises
+        ------
+        ContractMismatch: a model or manifest is missing, is not that of the contract, or the
+            spaces disagree.
+        RunnerUnavailable, DeadlineExceeded: Triton does not answer.
+        """
+        wire = Wire(target)
+        try:
+            await wire.greet()
+            models = await wire.models([flow_name(space) for space in Space])
+            manifests = manifests_of(models)
+            specs = agreed_graphs(manifests, "manifest")
+            models |= await wire.models([s.name for s in specs if s.name not in models])
+            for spec in specs:
+                models[spec.name].check(spec)
+            return cls(wire, models, manifests, specs, shared_memory=shared_memory)
+        except BaseException:
+            await wire.close()
+            raise
+
+    @property
+    def description(self) -> str:
+        """Engine and version."""
+        return f"Triton {self._wire.version}"
+
+    async def manifests(self) -> Mapping[Space, SpaceManifest]:
+        """Return the manifest of each space."""
+        return self._manifests
+
+    async def run(self, graph: str, **arrays: Array) -> dict[str, Array]:
+        """Run one graph on (B, ...) inputs, in parts of at most its `max_batch`.
+
+        Raises
+        ------
+        RunnerUnavailable: Triton is lost or the model failed.
+        ContractMismatch: an output of another type or shape.
+        Overloaded, DeadlineExceeded: Triton's queue is full, or it would answer too late.
+        """
+        spec = self._specs[graph]
+        try:
+            return joined([await self._infer(spec, part) for part in parts(arrays, spec.max_batch)])
+        except RunnerUnavailable:
+            self._doubted.add(graph)
+            raise
+
+    async def lost(self) -> str:
+        """Return, saying why, when Triton is gone or serves something else."""
+        return await asyncio.shield(self._wire.lost)
+
+    async def close(self) -> None:
+        """Let go of shared memory and the connection; a run in progress ends unavailable."""
+        self._wire.lose("it was closed")
+        self._watch.cancel()
+        self._wire.abandon()
+        await self._regions.close()
+        await self._wire.close()
+
+    async def _infer(self, spec: GraphSpec, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        batch = len(arrays[spec.inputs[0].name])
+        async with AsyncExitStack() as held:
+            regions = {
+                tensor.name: await held.enter_async_context(
+                    self._regions.lent(batch * math.prod(tensor.shape))
+                )
+                for tensor in (*spec.inputs, *spec.outputs)
+                if tensor.dtype == _PICTURE
+            }
+            model = self._models[spec.name]
+            inputs = [_given(t, arrays[t.name], regions.get(t.name)) for t in spec.inputs]
+            outputs = [_wanted(t, batch, regions.get(t.name)) for t in spec.outputs]
+            reply = await self._wire.infer(model, inputs, outputs)
+            return {
+                t.name: _taken(spec.name, t, batch, reply, regions.get(t.name))
+                for t in spec.outputs
+            }
+
+    async def _watched(self) -> None:
+        late = 0
+        while not self._wire.lost.done():
+            await asyncio.sleep(_LOOK_EVERY_S)
+            try:
+                await self._look()
+                late = 0
+            except DeadlineExceeded as error:
+                late += 1
+                if late >= _LATE_LOOKS:
+                    self._wire.lose(str(error))
+            except Exception as error:  # A look that fails for any reason is no look.
+                self._wire.lose(str(error))
+
+    async def _look(self) -> None:
+        models = await self._wire.models(list(self._models))
+        changed = [name for name in models if models[name] != self._models[name]]
+        if changed:
+            self._wire.lose(f"changed: {', '.join(changed)}")
+        # Triton says ready of a model whose backend process has died. One failure may have been
+        # the fault of its inputs; zeros are nobody's fault.
+        for graph in list(self._doubted):
+            zeros = {t.name: np.zeros((1, *t.shape), t.dtype) for t in self._specs[graph].inputs}
+            await self.run(graph, **zeros)
+            self._doubted.discard(graph)
+
+
+class Wire:
+    """The client, with deadlines, the errors of `wstar.errors`, and the news that it is lost."""
+
+    def __init__(self, target: Address) -> None:
+        self.target = target
+        self.version = "of unknown version"
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._client = InferenceServerClient(str(target), channel_args=_CHANNEL)
+        self._asked: set[asyncio.Future[Any]] = set()
+
+    def lose(self, why: str) -> None:
+        """Answer no run any more."""
+        if not self.lost.done():
+            self.lost.set_result(why)
+
+    async def greet(self) -> None:
+        """Ask for the version of the server; raises RunnerUnavailable, DeadlineExceeded."""
+        answer = await self._answer(
+            f"the server at {self.target}",
+            self._client.get_server_metadata(client_timeout=_LOOK_S),
+        )
+        self.version = str(answer.version)
+
+    async def models(self, names: Sequence[str]) -> dict[str, Model]:
+        """Ask for what Triton says of its models; raises ContractMismatch for one it has not."""
+        found = await asyncio.gather(*(self._model(name) for name in names))
+        return dict(zip(names, found, strict=True))
+
+    async def infer(
+        self,
+        model: Model,
+        inputs: Sequence[InferInput],
+        outputs: Sequence[InferRequestedOutput],
+    ) -> Any:  # noqa: ANN401
+        """Run a model, telling Triton how long the caller waits."""
+        left = remaining_s()
+        if self.lost.done():
+            raise RunnerUnavailable(f"Triton at {self.target} is lost: {self.lost.result()}")
+        if left is not None and left <= 0.0:
+            raise DeadlineExceeded(f"the deadline passed before graph {model.name!r} ran")
+        asked = self._client.infer(
+            model.name,
+            inputs,
+            model_version=model.version,
+            outputs=outputs,
+            timeout=None if left is None else math.ceil(1e6 * left),
+            client_timeout=left,
+        )
+        return await self._answer(f"graph {model.name!r}", asked)
+
+    async def register(self, name: str, size: int) -> None:
+        """Let Triton map the region `name`; raises WstarError."""
+        asked = self._client.register_system_shared_memory(
+            name, f"/{name}", size, client_timeout=_LOOK_S
+        )
+        # No reason to doubt the models: another host or another user cannot open it.
+        await self._answer(f"shared memory {name}", asked, telling=False)
+
+    async def unregister(self, name: str) -> bool:
+        """Let Triton unmap a region; False while a request uses it."""
+        asked = self._client.unregister_system_shared_memory(name, client_timeout=_LOOK_S)
+        try:
+            await asked
+        except InferenceServerException as error:
+            return "in use" not in (error.message() or "")
+        return True
+
+    def abandon(self) -> None:
+        """Let whoever waits for an answer go without."""
+        for asked in self._asked:
+            asked.cancel()
+
+    async def close(self) -> None:
+        """End the connection."""
+        await self._client.close()
+
+    async def _model(self, name: str) -> Model:
+        try:
+            return Model.read(
+                *await asyncio.gather(
+                    self._client.get_model_metadata(name, client_timeout=_LOOK_S),
+                    self._client.get_model_config(name, client_timeout=_LOOK_S),
+                )
+            )
+        except InferenceServerException as error:
+            if error.status() in ("StatusCode.NOT_FOUND", "StatusCode.INVALID_ARGUMENT"):
+                text = error.message()
+                raise ContractMismatch(name, "model", "a model that is ready", text) from error
+            raise failure(f"graph {name!r}", error.status(), error.message()).error from error
+
+    async def _answer(self, what: str, asked: Awaitable[Reply], *, telling: bool = True) -> Reply:
+        waiting = asyncio.ensure_future(asked)
+        self._asked.add(waiting)
+        waiting.add_done_callback(self._asked.discard)
+        try:
+            return await waiting
+        except InferenceServerException as error:
+            found = failure(what, error.status(), error.message())
+            if found.lost and telling:
+                self.lose(str(found.error))
+            raise found.error from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # It is not the caller who went away.
+            raise RunnerUnavailable(f"{what}: the connection to Triton was closed") from None
+
+
+def _here(host: str) -> bool:
+    """Whether an address is one of this host, where Triton may see the same shared memory."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _given(tensor: TensorSpec, array: Array, region: Region | None) -> InferInput:
+    found = InferInput(tensor.name, list(array.shape), _DATATYPES[tensor.dtype])
+    if region is None:
+        found.set_data_from_numpy(array)
+    else:
+        np.copyto(_view(region, array.shape), array)
+        found.set_shared_memory(region.name, array.nbytes)
+    return found
+
+
+def _wanted(tensor: TensorSpec, batch: int, region: Region | None) -> InferRequestedOutput:
+    wanted = InferRequestedOutput(tensor.name)
+    if region is not None:
+        wanted.set_shared_memory(region.name, batch * math.prod(tensor.shape))
+    return wanted
+
+
+def _taken(
+    graph: str,
+    tensor: TensorSpec,
+    batch: int,
+    reply: Any,  # noqa: ANN401
+    region: Region | None,
+) -> Array:
+    """One output of a reply, checked: a broken backend answers ready with empty tensors."""
+    found = reply.get_output(tensor.name)
+    described = None if found is None else (found.datatype, *found.shape)
+    expected = (_DATATYPES[tensor.dtype], batch, *tensor.shape)
+    if described != expected:
+        raise ContractMismatch(graph, f"output {tensor.name!r}", expected, described)
+    if region is not None:
+        return _view(region, (batch, *tensor.shape)).copy()
+    try:
+        array: Array = reply.as_numpy(tensor.name)
+    except ValueError as error:
+        raise ContractMismatch(graph, f"output {tensor.name!r}", expected, error) from error
+    return array
+
+
+def _view(region: Region, shape: tuple[int, ...]) -> Array:
+    return np.frombuffer(region.memory, np.uint8, math.prod(shape)).reshape(shape)

@@ -1,0 +1,123 @@
+"""A caller who stops waiting stops the work in Triton too, and leaves nothing behind there."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from tests.service.triton_process import eventually
+
+from wstar.errors import DeadlineExceeded, Overloaded
+from wstar_service.runner import deadline
+from wstar_service.triton import TritonRunner
+
+if TYPE_CHECKING:
+    from tests.service.triton_process import TritonProcess
+
+    from wstar_service.runner import Array
+
+pytestmark = pytest.mark.triton
+CALLS = 12
+
+
+def pictures() -> Array:
+    """A full batch, some tens of milliseconds of work."""
+    return np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3)).astype(np.uint8)
+
+
+def quiet(triton: TritonProcess) -> bool:
+    """Nobody waits and nobody holds shared memory."""
+    return triton.waiting("encoder") == 0 and triton.regions() == []
+
+
+def test_a_deadline_ends_what_waits_in_the_queue(triton: TritonProcess) -> None:
+    images = pictures()
+    before = triton.counts("encoder")
+
+    async def scenario() -> list[BaseException | dict[str, Array]]:
+        runner = await TritonRunner.open(triton.grpc, shared_memory=True)
+        try:
+            with deadline(0.06):
+                return await asyncio.gather(
+                    *(runner.run("encoder", image=images) for _ in range(CALLS)),
+                    return_exceptions=True,
+                )
+        finally:
+            await runner.close()
+
+    found = asyncio.run(scenario())
+    late = [answer for answer in found if isinstance(answer, BaseException)]
+    assert late
+    assert all(isinstance(error, DeadlineExceeded) for error in late)
+    eventually(lambda: quiet(triton), 10)
+    after = triton.counts("encoder")
+    # What had not started when the deadline passed never did.
+    assert after["success"] - before["success"] < CALLS
+
+
+def test_a_deadline_that_has_passed_asks_nothing(triton: TritonProcess) -> None:
+    before = triton.counts("encoder")
+
+    async def scenario() -> None:
+        runner = await TritonRunner.open(triton.grpc, shared_memory=True)
+        with deadline(0.0), pytest.raises(DeadlineExceeded):
+            await runner.run("encoder", image=pictures())
+        await runner.close()
+
+    asyncio.run(scenario())
+    assert triton.counts("encoder") == before
+
+
+def test_cancelled_calls_leave_the_queue(triton: TritonProcess) -> None:
+    images = pictures()
+    before = triton.counts("encoder")
+
+    async def scenario() -> None:
+        runner = await TritonRunner.open(triton.grpc, shared_memory=True)
+        tasks = [asyncio.ensure_future(runner.run("encoder", image=images)) for _ in range(CALLS)]
+        await asyncio.sleep(0.05)
+        for task in tasks:
+            task.cancel()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert any(isinstance(answer, asyncio.CancelledError) for answer in found)
+        # The connection is as good as before, and so are the answers.
+        answer = await runner.run("encoder", image=images)
+        assert answer["w"].shape == (16, 10, 512)
+        await runner.close()
+
+    asyncio.run(scenario())
+    eventually(lambda: quiet(triton), 10)
+    after = triton.counts("encoder")
+    assert after["success"] - before["success"] < CALLS
+
+
+def test_queue_limits_of_the_configuration_have_their_own_errors(own_triton: TritonProcess) -> None:
+    images = pictures()
+    policy = {
+        "timeout_action": "REJECT",
+        "allow_timeout_override": True,
+        "default_timeout_microseconds": 1000,
+        "max_queue_size": 2,
+    }
+    own_triton.load(
+        "encoder", lambda config: config["dynamic_batching"].update(default_queue_policy=policy)
+    )
+
+    async def scenario() -> list[BaseException | dict[str, Array]]:
+        runner = await TritonRunner.open(own_triton.grpc, shared_memory=False)
+        try:
+            return await asyncio.gather(
+                *(runner.run("encoder", image=images) for _ in range(CALLS)),
+                return_exceptions=True,
+            )
+        finally:
+            # Neither says that Triton is lost.
+            assert (await runner.run("encoder", image=images))["w"].shape == (16, 10, 512)
+            await runner.close()
+
+    found = asyncio.run(scenario())
+    own_triton.load("encoder")
+    kinds = {type(answer) for answer in found}
+    assert kinds == {dict, Overloaded, DeadlineExceeded}
