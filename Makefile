@@ -44,7 +44,7 @@ help: ## list the commands
 	$(call install,.venv-demo,service)
 
 .venv/.installed: pyproject.toml constraints.txt
-	$(call install,.venv,$(strip training,export,service,triton,client,test))
+	$(call install,.venv,$(strip training,export,half,service,triton,client,test))
 	@$(DEV)/python -m pip install $(PIP_FLAGS) --no-build-isolation --editable '.[rtx]' || \
 		echo "TensorRT for RTX does not install here: tests that need it will be skipped" >&2
 
