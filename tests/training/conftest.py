@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from wstar_training.models.mapping import MappingNetwork
 from wstar_training.models.stylegan2 import Generator, channels_of
 
 DATA = Path(__file__).resolve().parents[1] / "data"
@@ -64,3 +65,13 @@ def small_generator() -> Callable[..., Generator]:
         return generator.requires_grad_(False)
 
     return build
+
+
+@pytest.fixture
+def source(small_generator: Callable[..., Generator]) -> Generator:
+    """A conditional generator with a bound and a mean: what other layouts are made from."""
+    generator: Generator = small_generator(
+        conv_clamp=0.9, style=MappingNetwork(5, [7, 12], labels=3, embedding=4)
+    )
+    generator.mean_w = torch.randn(12)
+    return generator

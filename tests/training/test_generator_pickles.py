@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from wstar.errors import CheckpointError, InvalidInput
-from wstar_training.models.mapping import MappingNetwork
 from wstar_training.models.stylegan2 import Generator
 from wstar_training.models.weights import nvidia_pickles
 from wstar_training.models.weights.generators import load_generator
@@ -22,15 +21,6 @@ from wstar_training.models.weights.pickles import Persistent
 Build = Callable[..., Generator]
 Change = Callable[[dict[str, Any]], object]
 FILE = Path("network.pkl")
-
-
-@pytest.fixture
-def source(small_generator: Build) -> Generator:
-    generator = small_generator(
-        conv_clamp=0.9, style=MappingNetwork(5, [7, 12], labels=3, embedding=4)
-    )
-    generator.mean_w = torch.randn(12)
-    return generator
 
 
 def persistent(state: Mapping[str, Tensor], clamp: float | None) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from wstar.errors import CheckpointError
-from wstar_training.models.mapping import MappingNetwork
 from wstar_training.models.stylegan2 import Generator
 from wstar_training.models.weights import tensorflow
 from wstar_training.models.weights.generators import load_generator
@@ -24,15 +23,6 @@ from wstar_training.models.weights.pickles import TfNetwork
 Build = Callable[..., Generator]
 Change = Callable[[dict[str, Any]], object]
 FILE = Path("network.pkl")
-
-
-@pytest.fixture
-def source(small_generator: Build) -> Generator:
-    generator = small_generator(
-        conv_clamp=0.9, style=MappingNetwork(5, [7, 12], labels=3, embedding=4)
-    )
-    generator.mean_w = torch.randn(12)
-    return generator
 
 
 def tensorflow_state(source: Generator) -> dict[str, Any]:
