@@ -15,15 +15,12 @@ from wstar_export.external_data import model_bytes, move_model
 from wstar_export.figures import FIGURES, figures_table
 from wstar_export.findings import Finding, refuse
 from wstar_export.lower import precision_findings
-from wstar_export.onnx import export
-from wstar_export.precisions import apply, parse_precisions
-from wstar_export.repository import metadata
+from wstar_export.precisions import parse_precisions
+from wstar_export.repository import metadata, write_graph
 from wstar_export.run import Run, read_run
 from wstar_export.session import Session
 from wstar_export.tolerances import Precision
 from wstar_export.verify import parity
-
-_EXAMPLE_BATCH = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,9 +82,7 @@ def _write(
     # Within the output folder: a rename is atomic only within one file system.
     with tempfile.TemporaryDirectory(dir=output) as folder:
         path = Path(folder) / f"{name}.onnx"
-        example = tuple(tensor[:_EXAMPLE_BATCH] for tensor in graph.inputs)
-        export(graph.module, graph.spec, example, path, stamps)
-        apply(graph, path, precision, run)
+        write_graph(run, graph, path, stamps, precision)
         seconds = time.monotonic() - start
         session = Session(path, graph.spec)
         findings = [*parity(graph, session), *precision_findings(run, graph, session)]

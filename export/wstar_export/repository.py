@@ -62,6 +62,18 @@ def texts(
     return written
 
 
+def write_graph(
+    run: Run, graph: Graph, path: Path, stamps: Mapping[str, str], precision: Precision
+) -> None:
+    """Export one graph of a run to `path`, stamped, in a precision; nothing is compared here.
+
+    Raises ContractMismatch, InvalidInput and ToolMissing as `export` and `apply` do.
+    """
+    example = tuple(tensor[:_EXAMPLE_BATCH] for tensor in graph.inputs)
+    export(graph.module, graph.spec, example, path, stamps)
+    apply(graph, path, precision, run)
+
+
 def write_repository(
     run: Run,
     output: Path,
@@ -100,9 +112,8 @@ def write_repository(
         for graph in made:
             path = model_path(folder, graph.spec)
             path.parent.mkdir(parents=True)
-            example = tuple(tensor[:_EXAMPLE_BATCH] for tensor in graph.inputs)
-            export(graph.module, graph.spec, example, path, metadata(graph, ids))
-            apply(graph, path, precisions.get(graph.spec.name, Precision.FP32), run)
+            precision = precisions.get(graph.spec.name, Precision.FP32)
+            write_graph(run, graph, path, metadata(graph, ids), precision)
             report(f"{graph.spec.name}: {model_bytes(path) / 1e6:.2f} MB")
         sessions = {spec.name: Session(model_path(folder, spec), spec) for spec in specs}
         findings = measure(run, made, sessions)
