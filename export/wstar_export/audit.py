@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from wstar.attributes import ATTRIBUTES
 from wstar.checksums import check_checksums
 from wstar.errors import ContractMismatch
 from wstar.graphs import (
@@ -18,10 +17,10 @@ from wstar.graphs import (
     classifiers,
     flow,
     flow_inverse,
-    graphs,
+    flow_name,
 )
 from wstar.images import decode, reduced
-from wstar.space import GENERATED_SIDE, SPACE_ID_STAMP, SpaceManifest
+from wstar.space import GENERATED_SIDE, SPACE_ID_STAMP, SpaceManifest, agreed_graphs
 from wstar_export.assembly import assemble, space_ids
 from wstar_export.carried import is_stale
 from wstar_export.config import GPU_BACKENDS
@@ -68,8 +67,7 @@ def audit(run: Run, repository: Path) -> list[Finding]:
     made, ids = assemble(run), space_ids(run, sessions["encoder"].precision)
     for space, manifest in manifests.items():
         if manifest.space_id != ids[space]:
-            name = flow(space, run.resolution).name
-            raise ContractMismatch(name, "space_id", ids[space], manifest.space_id)
+            raise ContractMismatch(flow_name(space), "space_id", ids[space], manifest.space_id)
     for graph in made:
         _check_stamp(graph.spec, model_path(repository, graph.spec), metadata(graph, ids))
     return [*measure(run, made, sessions), *_golden_findings(manifests, sessions)]
@@ -79,24 +77,13 @@ def _checked(repository: Path) -> tuple[dict[Space, SpaceManifest], tuple[GraphS
     """Manifests and graphs of a repository all of whose files agree."""
     check_checksums(repository)
     manifests = {space: _manifest(repository, space) for space in Space}
-    first = manifests[Space.W_STAR]
-    for space, manifest in manifests.items():
-        for name, expected in (
-            ("space", space),
-            ("resolution", first.resolution),
-            ("encoder_side", first.encoder_side),
-            ("attributes", ATTRIBUTES),
-        ):
-            found = getattr(manifest, name)
-            if found != expected:
-                graph = flow(space, first.resolution).name
-                raise ContractMismatch(graph, f"{MANIFEST_FILE} {name}", expected, found)
-    specs = graphs(first.resolution, first.encoder_side)
+    specs = agreed_graphs(manifests, MANIFEST_FILE)
+    resolution = manifests[Space.W_STAR].resolution
     _check_texts(repository, specs, manifests)
     stamps = {spec.name: {CONTRACT_STAMP: str(CONTRACT_VERSION)} for spec in specs}
     for space, manifest in manifests.items():
         for part in (flow, flow_inverse, classifiers):
-            name = part(space, first.resolution).name
+            name = part(space, resolution).name
             stamps[name][SPACE_ID_STAMP] = manifest.space_id
     for spec in specs:
         model = model_path(repository, spec)
@@ -109,8 +96,7 @@ def _checked(repository: Path) -> tuple[dict[Space, SpaceManifest], tuple[GraphS
 
 
 def _manifest(repository: Path, space: Space) -> SpaceManifest:
-    # The name of a flow does not depend on the resolution, which only the manifest tells.
-    name = f"{flow(space, 8).name}/{MANIFEST_FILE}"
+    name = f"{flow_name(space)}/{MANIFEST_FILE}"
     return SpaceManifest.from_json(_text(repository, name), name)
 
 

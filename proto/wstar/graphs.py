@@ -104,6 +104,11 @@ def flow(space: Space, resolution: int) -> GraphSpec:
     )
 
 
+def flow_name(space: Space) -> str:
+    """Name the flow of a space: it does not depend on the resolution, which a manifest tells."""
+    return flow(space, 8).name
+
+
 def flow_inverse(space: Space, resolution: int) -> GraphSpec:
     """T⁻¹ with an edit in front of it: w = T⁻¹(w_star + Σ coefficients_k n_k)."""
     code = (n_latent(resolution), W_DIM)

@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from wstar.attributes import ATTRIBUTES
 from wstar.errors import ContractMismatch, InvalidInput
-from wstar.graphs import CONTRACT_VERSION, W_DIM, Space, n_latent
+from wstar.graphs import CONTRACT_VERSION, W_DIM, GraphSpec, Space, flow_name, graphs, n_latent
 
 MANIFEST_PARAMETER = "wstar_space"
 # The key under which an ONNX file of a space carries the space's id.
@@ -210,6 +211,29 @@ class SpaceManifest:
                 for name, label in _of(dict, found["labels"], "labels").items()
             },
         )
+
+
+def agreed_graphs(manifests: Mapping[Space, SpaceManifest], source: str) -> tuple[GraphSpec, ...]:
+    """Return the graphs that the manifests of all spaces describe together.
+
+    source: what a message calls a manifest.
+
+    Raises
+    ------
+    ContractMismatch: they disagree about space, resolution, encoder side or attributes.
+    """
+    first = manifests[Space.W_STAR]
+    for space, manifest in manifests.items():
+        for name, expected in (
+            ("space", space),
+            ("resolution", first.resolution),
+            ("encoder_side", first.encoder_side),
+            ("attributes", ATTRIBUTES),
+        ):
+            found = getattr(manifest, name)
+            if found != expected:
+                raise ContractMismatch(flow_name(space), f"{source} {name}", expected, found)
+    return graphs(first.resolution, first.encoder_side)
 
 
 _KINDS: Mapping[type, str] = {str: "a text", int: "a whole number", dict: "an object"}

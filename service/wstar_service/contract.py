@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wstar.attributes import ATTRIBUTES
 from wstar.errors import ContractMismatch
-from wstar.graphs import GraphSpec, Space, TensorSpec, flow, graphs
-from wstar.space import SpaceManifest
+from wstar.graphs import TensorSpec
 from wstar_service.runner import Array
 
 
@@ -25,31 +23,6 @@ class Found:
     name: str
     dtype: str
     shape: tuple[int | str | None, ...]
-
-
-def flow_name(space: Space) -> str:
-    """Name the flow of a space: it does not depend on the resolution, which a manifest tells."""
-    return flow(space, 8).name
-
-
-def agreed_graphs(manifests: Mapping[Space, SpaceManifest], source: str) -> tuple[GraphSpec, ...]:
-    """Return the graphs that the manifests of all spaces describe together.
-
-    Raises ContractMismatch: they disagree about space, resolution, encoder side or attributes;
-    `source` names the manifest in the message.
-    """
-    first = manifests[Space.W_STAR]
-    for space, manifest in manifests.items():
-        for name, expected in (
-            ("space", space),
-            ("resolution", first.resolution),
-            ("encoder_side", first.encoder_side),
-            ("attributes", ATTRIBUTES),
-        ):
-            found = getattr(manifest, name)
-            if found != expected:
-                raise ContractMismatch(flow_name(space), f"{source} {name}", expected, found)
-    return graphs(first.resolution, first.encoder_side)
 
 
 def check_tensors(

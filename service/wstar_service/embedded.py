@@ -13,9 +13,9 @@ import onnxruntime
 
 from wstar.checksums import check_checksums
 from wstar.errors import ContractMismatch, InvalidInput, RunnerUnavailable
-from wstar.graphs import GraphSpec, Space, classifiers, flow, flow_inverse
-from wstar.space import SPACE_ID_STAMP, SpaceManifest
-from wstar_service.contract import Found, agreed_graphs, check_tensors, flow_name, joined, parts
+from wstar.graphs import GraphSpec, Space, classifiers, flow, flow_inverse, flow_name
+from wstar.space import SPACE_ID_STAMP, SpaceManifest, agreed_graphs
+from wstar_service.contract import Found, check_tensors, joined, parts
 from wstar_service.runner import Array
 
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}

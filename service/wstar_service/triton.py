@@ -15,9 +15,9 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from wstar.errors import ContractMismatch, DeadlineExceeded, RunnerUnavailable
-from wstar.graphs import GraphSpec, Space, TensorSpec
-from wstar.space import SpaceManifest
-from wstar_service.contract import agreed_graphs, flow_name, joined, parts
+from wstar.graphs import GraphSpec, Space, TensorSpec, flow_name
+from wstar.space import SpaceManifest, agreed_graphs
+from wstar_service.contract import joined, parts
 from wstar_service.runner import Array, remaining_s
 from wstar_service.settings import Address
 from wstar_service.triton_errors import failure

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from wstar.errors import ContractMismatch
-from wstar.graphs import GraphSpec, Space
+from wstar.graphs import GraphSpec, Space, flow_name
 from wstar.space import MANIFEST_PARAMETER, SpaceManifest
-from wstar_service.contract import Found, check_tensors, flow_name
+from wstar_service.contract import Found, check_tensors
 
 _DTYPES = {"UINT8": "uint8", "FP32": "float32"}
 _FREE = -1

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from tests.service.triton_process import DEMO
 
-from wstar.graphs import GraphSpec, Space, graphs
-from wstar_service.contract import flow_name
+from wstar.graphs import GraphSpec, Space, flow_name, graphs
 from wstar_service.embedded import EmbeddedRunner
 from wstar_service.golden import check_golden
 from wstar_service.runner import Array

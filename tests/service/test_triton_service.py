@@ -24,11 +24,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.service.triton_process import DEMO, STOP_S, TritonProcess, eventually
 
 from wstar.codes import Code
-from wstar.graphs import Space, classifiers, flow, flow_inverse
+from wstar.graphs import Space, classifiers, flow, flow_inverse, flow_name
 from wstar.space import SpaceManifest
 from wstar.v1 import wstar_pb2 as pb
 from wstar.v1.wstar_pb2_grpc import LatentSpaceServiceStub
-from wstar_service.contract import flow_name
 
 pytestmark = pytest.mark.triton
 # Two tries 2 s apart, the golden requests, and a machine that is busy with other tests.
