@@ -13,6 +13,7 @@ PYTEST_ARGS ?=
 
 DEMO := .venv-demo/bin
 DEV := .venv/bin
+BUF := .node/node_modules/.bin/buf
 PIP_FLAGS := --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 
 # $(1): the environment, $(2): the extras. A failed step leaves no stamp, so the next call tries again.
@@ -44,7 +45,7 @@ help: ## list the commands
 	$(call install,.venv-demo,service)
 
 .venv/.installed: pyproject.toml constraints.txt
-	$(call install,.venv,$(strip training,export,half,service,triton,client,test))
+	$(call install,.venv,$(strip training,export,half,service,triton,tracing,cli,test))
 	@$(DEV)/python -m pip install $(PIP_FLAGS) --no-build-isolation --editable '.[rtx]' || \
 		echo "TensorRT for RTX does not install here: tests that need it will be skipped" >&2
 
@@ -53,6 +54,11 @@ help: ## list the commands
 
 .venv-triton-models/.installed: deploy/triton/models.txt
 	$(call install_triton,.venv-triton-models,--requirement deploy/triton/models.txt)
+
+# The linter of .proto files comes from npm only.
+.node/.installed: Makefile
+	@npm install --silent --no-fund --no-audit --no-save --prefix .node @bufbuild/buf@1.75.0
+	@touch $@
 
 TRITON_ENVIRONMENTS := .venv-triton/.installed .venv-triton-models/.installed
 
@@ -80,6 +86,13 @@ check: .venv/.installed ## lint, format, types, imports, stubs, file lengths
 	@$(DEV)/ruff format --check
 	@$(DEV)/mypy
 	@$(DEV)/pytest -q -m "not slow" tests/test_architecture.py
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory check-proto; \
+	else echo "npm is not on this machine: buf lint and buf breaking were not run" >&2; fi
+
+.PHONY: check-proto
+check-proto: .node/.installed ## lint wstar.proto, and compare it with the released API (needs npm)
+	@cd proto && ../$(BUF) lint
+	@cd proto && ../$(BUF) breaking --against released.binpb
 
 .PHONY: bench
 bench: .venv/.installed ## what the service costs over the bare graphs
@@ -103,6 +116,10 @@ proto: .venv/.installed ## regenerate the stubs of wstar.proto
 	@$(DEV)/python -m grpc_tools.protoc -Iproto --python_out=proto --pyi_out=proto \
 		--grpc_python_out=proto wstar/v1/wstar.proto
 
+.PHONY: release-proto
+release-proto: .node/.installed ## make wstar.proto the released API that later ones must not break
+	@cd proto && ../$(BUF) build --exclude-source-info --output released.binpb
+
 .PHONY: demo-world
 demo-world: .venv/.installed ## train the demo world from nothing and export it (hours; resumes)
 	@$(DEV)/wstar-train demo-world --run "$(RUN)"
@@ -110,5 +127,5 @@ demo-world: .venv/.installed ## train the demo world from nothing and export it 
 
 .PHONY: clean
 clean: ## remove environments, caches and demo output (runs/ stays)
-	@rm -rf .venv .venv-demo .venv-triton .venv-triton-models build dist *.egg-info demo-output .hypothesis .*_cache
+	@rm -rf .venv .venv-demo .venv-triton .venv-triton-models .node build dist *.egg-info demo-output .hypothesis .*_cache
 	@find proto training export service tests -name __pycache__ -type d -exec rm -rf {} +

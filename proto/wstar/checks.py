@@ -28,6 +28,11 @@ def space_number(space: Space) -> str:
     return space_name(space)
 
 
+def dtype_number(dtype: str) -> str:
+    """Name a number type of codes on the wire; InvalidInput for none of f32 and f16."""
+    return number_name("DTYPE_", "dtype", dtype, ("f32", "f16"))
+
+
 def names(field: str, values: Iterable[str]) -> list[str]:
     """Return a list of names; InvalidInput for one string, which is a list of letters."""
     found = [] if isinstance(values, str) else list(values)

@@ -1,64 +1,88 @@
-"""The client: faces in; codes, distances, scores and edited pictures out."""
+"""The client: faces in; codes, distances, scores and edited pictures out.
+
+For asyncio there is `wstar.async_client`, with the same methods.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Any, Literal, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 import grpc
 
-from wstar import checks
-from wstar.errors import InvalidInput, LimitExceeded, WstarError
-from wstar.faces import Face, batches, face_message, face_messages, fits
+from wstar import distances, operations, streams_sync
+from wstar.channel import Endpoint, Tls
+from wstar.distances import Mode
+from wstar.errors import InvalidInput
+from wstar.faces import Face
 from wstar.graphs import Space
 from wstar.info import Info, Limits
-from wstar.remote import error_of_call, relocate
-from wstar.replies import (
-    Classifications,
-    Distances,
-    Edit,
-    Embedding,
-    Embeddings,
-    Scores,
-    Timings,
-)
-from wstar.v1 import wstar_pb2 as pb
+from wstar.operations import Ask, Dtype, ImageFormat, Operation, Work
+from wstar.replies import Classifications, Distances, Edit, Embeddings
+from wstar.streams import Ledger, StreamItem
 from wstar.v1.wstar_pb2_grpc import LatentSpaceServiceStub
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_S = 60.0
 
+_Result = TypeVar("_Result")
+
 
 class Client:
-    """A connection to a wstar server.
+    """A connection to a wstar server; may be used by several threads.
 
     Parameters
     ----------
-    target: HOST:PORT of the server.
-    timeout_s: seconds that one request may take, waiting included.
+    target: HOST:PORT of the server, or `dns:///NAME:PORT` for all the servers of a name in turn.
+    timeout_s: seconds that one request may take, waiting and retries included; in a stream, that
+        the server may be silent while it owes answers.
+    tls: how the server proves itself; None speaks plain text.
+    token: sent with every call as `authorization: Bearer TOKEN`, also in plain text: there only
+        where the network is trusted.
 
-    Every method blocks until the answer is there, sends each request once, and raises
+    A request that ends with UNAVAILABLE or RESOURCE_EXHAUSTED is sent again by gRPC, at most 5
+    times in all, when the server says so or after a delay that grows from 0.1 s.
+
+    Every method but `embed_stream` blocks until the answer is there and raises
 
     InvalidInput: a picture, code, attribute, number or option is wrong, or the client is closed;
         `field` is its path.
-    LimitExceeded, SpaceMismatch, Overloaded, DeadlineExceeded: as their docstrings say.
+    LimitExceeded, SpaceMismatch, Overloaded, DeadlineExceeded, Unauthenticated: as their
+        docstrings say.
     RunnerUnavailable: the server cannot be reached, is starting, or lost its engine.
     OSError: the file of a face cannot be read.
 
     A face is the path of a picture, an encoded picture as bytes, either with landmarks
     (`UnalignedPicture`), or a `Code`; one alone stands for a list of one.
+
+    >>> with Client(TARGET) as client:
+    ...     pair = client.embed(["ann.png", "bob.png"], include_scores=True)
+    ...     near = client.distance(pair[0].code, pair[1].code)
+    ...     edit = client.edit("ann.png", {"Smiling": 0.99}, preserve=["Male"])
+    ...     items = {item.id: item for item in client.embed_stream(["ann.png", "gone.png"])}
+    >>> pair.codes.shape
+    (2, 10, 512)
+    >>> near.squared_distance.shape, bool(near.distance[0] > 0)
+    ((1,), True)
+    >>> edit.results[0].scores["Smiling"] > edit.scores_before["Smiling"]
+    True
+    >>> items[0].error is None, str(items[1].error)
+    (True, "gone.png: found 'No such file or directory', allowed: a file that can be read")
     """
 
     def __init__(
-        self, target: str = DEFAULT_TARGET, *, timeout_s: float = DEFAULT_TIMEOUT_S
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        tls: Tls | None = None,
+        token: str | None = None,
     ) -> None:
-        self._target = target
+        self._endpoint = Endpoint.of(target, tls, token)
         self._timeout_s = timeout_s
-        # A film strip of 1024 px pictures is larger than the 4 MiB that gRPC reads by default.
-        self._channel = grpc.insecure_channel(
-            target, options=[("grpc.max_receive_message_length", -1)]
-        )
+        self._channel = self._endpoint.channel()
         self._stub = LatentSpaceServiceStub(self._channel)
         self._closed = False
 
@@ -82,14 +106,14 @@ class Client:
 
     def info(self) -> Info:
         """Ask what is served: spaces, attributes, limits, versions and measured figures."""
-        return Info.from_message(self._call(self._stub.GetInfo, pb.GetInfoRequest()))
+        return self._run(operations.info())
 
     def embed(
         self,
         faces: Face | Sequence[Face],
         *,
         space: Space = Space.W_STAR,
-        dtype: Literal["f32", "f16"] = "f32",
+        dtype: Dtype = "f32",
         include_w_plus: bool = False,
         include_scores: bool = False,
     ) -> Embeddings:
@@ -99,13 +123,51 @@ class Client:
         include_w_plus: add the W+ code of each face.
         include_scores: add all attribute scores.
         """
-        request = pb.EmbedRequest(
-            space=checks.space_number(space),
-            dtype=checks.number_name("DTYPE_", "dtype", dtype, ("f32", "f16")),
-            include_w_plus=include_w_plus,
-            include_scores=include_scores,
+        return self._run(
+            operations.embed(
+                faces,
+                space=space,
+                dtype=dtype,
+                include_w_plus=include_w_plus,
+                include_scores=include_scores,
+            )
         )
-        return self._embed(face_messages(faces), request, "faces")
+
+    def embed_stream(
+        self,
+        faces: Iterable[Face | tuple[Any, Face]],
+        *,
+        space: Space = Space.W_STAR,
+        dtype: Dtype = "f32",
+        include_w_plus: bool = False,
+        include_scores: bool = False,
+    ) -> Generator[StreamItem, None, None]:
+        """Turn any number of faces into codes, one after the other as they are done.
+
+        faces: faces, or (id, face) with an id of any kind, which may repeat. They are taken as
+            the server asks for more, in the thread that takes the items, and so may be endless.
+
+        Yields one `StreamItem` per face, in the order of completion. A face that cannot be read
+        or embedded is an item with its `error`, and the stream goes on. A stream that breaks is
+        begun again, with the faces not answered yet; it is given up, and the error raised, after
+        5 breaks in a row without an answer, about 10 s. Closing the generator cancels the stream.
+
+        Raises
+        ------
+        DeadlineExceeded: the server was silent for `timeout_s` while it owed answers.
+        """
+        self._check_open()
+        ledger = Ledger(
+            space=space, dtype=dtype, include_w_plus=include_w_plus, include_scores=include_scores
+        )
+        return streams_sync.embed_stream(
+            partial(self._stub.EmbedStream, metadata=self._endpoint.metadata),
+            faces,
+            ledger,
+            self._limits,
+            timeout_s=self._timeout_s,
+            told=self._endpoint.error,
+        )
 
     def classify(
         self,
@@ -118,34 +180,23 @@ class Client:
 
         attributes: names, in the order wanted; empty means all.
         """
-        request = pb.ClassifyRequest(
-            attributes=checks.names("attributes", attributes), space=checks.space_number(space)
-        )
-        replies = self._call_in_batches(self._stub.Classify, request, face_messages(faces), "faces")
-        return Classifications(
-            tuple(
-                Scores.from_messages(classification.scores)
-                for reply in replies
-                for classification in reply.classifications
-            ),
-            replies[0].space_id,
-            Timings.of([reply.timings for reply in replies]),
-        )
+        return self._run(operations.classify(faces, attributes=attributes, space=space))
 
     def distance(
         self,
         a: Face | Sequence[Face],
         b: Face | Sequence[Face],
         *,
-        mode: Literal["pairs", "matrix"] = "pairs",
+        mode: Mode = "pairs",
         space: Space = Space.W_STAR,
         ignore: Sequence[str] = (),
         explain: bool = False,
     ) -> Distances:
         """Compare two lists of faces.
 
-        Lists beyond what one request may hold are embedded first, in as many requests as needed,
-        and compared here by `wstar.geometry`: the same numbers, without a percentile (nan).
+        Lists beyond what one request may hold are compared here by `wstar.geometry`: the same
+        numbers, without a percentile (nan). Codes of `space` are not sent for that; the other
+        faces are embedded first, in as many requests as needed.
 
         mode: `pairs` compares a[i] with b[i], `matrix` every a with every b.
         ignore: attributes whose difference does not count.
@@ -155,31 +206,9 @@ class Client:
         ------
         LimitExceeded: also `ignore` or `explain` with lists beyond one request.
         """
-        request = pb.DistanceRequest(
-            mode=checks.number_name("DISTANCE_MODE_", "mode", mode, ("pairs", "matrix")),
-            space=checks.space_number(space),
-            ignore_attributes=checks.names("ignore", ignore),
-            explain=explain,
+        return self._run(
+            distances.distance(a, b, mode=mode, space=space, ignore=ignore, explain=explain)
         )
-        left = face_messages(a)
-        # A list compared with itself is read, and embedded, once.
-        right = left if b is a else face_messages(b)
-        # A pair, or less, is one request whatever the limits are.
-        limits = self.info().limits if max(len(left), len(right)) > 1 else None
-        of_attributes = bool(request.ignore_attributes) or explain
-        if limits is not None and of_attributes:
-            _refuse_more_than_a_batch(left, right, limits)
-        if limits is None or of_attributes or fits([left, right], limits):
-            request.a.extend(left)
-            request.b.extend(right)
-            reply = self._call(self._stub.Distance, request)
-            return Distances.from_message(reply, matrix=mode == "matrix")
-        if mode == "pairs" and len(left) != len(right):
-            raise InvalidInput("b", f"{len(right)} faces", f"{len(left)}, as in a")
-        embedding = pb.EmbedRequest(space=request.space)
-        codes_a = self._embed(left, embedding, "a")
-        codes_b = codes_a if b is a else self._embed(right, embedding, "b")
-        return Distances.of_embeddings(codes_a, codes_b, matrix=mode == "matrix")
 
     def edit(
         self,
@@ -190,7 +219,9 @@ class Client:
         preserve: Sequence[str] = (),
         strengths: Sequence[float] = (),
         space: Space = Space.W_STAR_ID,
-        image_format: Literal["png", "jpeg", "webp"] = "png",
+        image_format: ImageFormat = "png",
+        max_squared_distance: float | None = None,
+        remeasure: bool = False,
     ) -> Edit:
         """Change attributes of one face and render it, once per strength.
 
@@ -198,70 +229,53 @@ class Client:
         steps: instead of targets, attribute to a signed step in units of the code.
         preserve: attributes to hold.
         strengths: multiples of the whole edit, 0 for the face itself; empty means 1.
+        max_squared_distance: how far a result may be from the face, in W_STAR; one that would be
+            farther is made with a smaller share of its edit, its `scale`. None for no bound.
+        remeasure: read each rendered picture again, for `EditResult.remeasured`.
         Without targets and steps the face is only rendered again.
         """
-        if targets and steps:
-            raise InvalidInput("steps", dict(steps), "nothing beside targets")
-        edits = [
-            pb.AttributeEdit(attribute=name, target_probability=value)
-            for name, value in (targets or {}).items()
-        ] + [pb.AttributeEdit(attribute=name, step=value) for name, value in (steps or {}).items()]
-        request = pb.EditRequest(
-            face=face_message(face),
-            edits=edits,
-            preserve=checks.names("preserve", preserve),
-            space=checks.space_number(space),
-            format=checks.number_name(
-                "IMAGE_FORMAT_", "image_format", image_format, ("png", "jpeg", "webp")
-            ),
-            strengths=strengths,
-        )
-        return Edit.from_message(self._call(self._stub.Edit, request))
-
-    def _embed(self, faces: list[pb.Face], request: pb.EmbedRequest, field: str) -> Embeddings:
-        replies = self._call_in_batches(self._stub.Embed, request, faces, field)
-        return Embeddings(
-            tuple(
-                Embedding.from_message(embedding)
-                for reply in replies
-                for embedding in reply.embeddings
-            ),
-            replies[0].space_id,
-            Timings.of([reply.timings for reply in replies]),
+        return self._run(
+            operations.edit(
+                face,
+                targets,
+                steps=steps,
+                preserve=preserve,
+                strengths=strengths,
+                space=space,
+                image_format=image_format,
+                max_squared_distance=max_squared_distance,
+                remeasure=remeasure,
+            )
         )
 
-    def _call_in_batches(
-        self,
-        method: Callable[..., Any],
-        request: pb.EmbedRequest | pb.ClassifyRequest,
-        faces: list[pb.Face],
-        field: str,
-    ) -> list[Any]:
-        """Send `request` once per batch of `faces`; errors call the caller's list `field`."""
-        replies = []
-        # One face, or none, is one request whatever the limits are.
-        parts = batches(faces, self.info().limits) if len(faces) > 1 else [(0, faces)]
-        for offset, part in parts:
-            del request.faces[:]
-            request.faces.extend(part)
-            try:
-                replies.append(self._call(method, request))
-            except WstarError as error:
-                relocate(error, field, offset)
-                raise
-        return replies
+    def _run(self, operation: Operation[_Result]) -> _Result:
+        """Do what an operation needs until it returns."""
+        self._check_open()
+        proceed: Callable[[], Ask | Work] = partial(next, operation)
+        try:
+            while True:
+                needed = proceed()
+                try:
+                    found = self._do(needed)
+                except Exception as error:
+                    proceed = partial(operation.throw, error)
+                else:
+                    proceed = partial(operation.send, found)
+        except StopIteration as done:
+            return cast(_Result, done.value)
 
-    def _call(self, method: Callable[..., Any], request: object) -> Any:  # noqa: ANN401
+    def _do(self, needed: Ask | Work) -> Any:  # noqa: ANN401
+        if isinstance(needed, Work):
+            return needed.function()
+        method = getattr(self._stub, needed.method)
+        try:
+            return method(needed.request, timeout=self._timeout_s, metadata=self._endpoint.metadata)
+        except grpc.RpcError as error:
+            raise self._endpoint.error(error) from error
+
+    def _limits(self) -> Limits:
+        return self.info().limits
+
+    def _check_open(self) -> None:
         if self._closed:
             raise InvalidInput("client", "closed", "an open client")
-        try:
-            return method(request, timeout=self._timeout_s)
-        except grpc.RpcError as error:
-            raise error_of_call(cast(grpc.Call, error), self._target) from error
-
-
-def _refuse_more_than_a_batch(a: list[pb.Face], b: list[pb.Face], limits: Limits) -> None:
-    for field, faces in (("a", a), ("b", b)):
-        if len(faces) > limits.max_batch:
-            unit = "faces with ignore or explain"
-            raise LimitExceeded(field, len(faces), limits.max_batch, unit)

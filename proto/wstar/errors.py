@@ -8,6 +8,7 @@ WstarError
 ├── SpaceMismatch           a code of another space, or of none
 ├── Overloaded              the server is full; the same call may succeed later
 ├── DeadlineExceeded        the caller's deadline passed before the work was done
+├── Unauthenticated         the call names nobody whom the server knows
 ├── ContractMismatch        a repository or server whose graphs are not those of the contract
 ├── RunnerUnavailable       the engine that runs the graphs cannot be reached or failed
 └── CheckpointError         a training or model file that cannot be used
@@ -96,6 +97,10 @@ class Overloaded(WstarError):
 
 class DeadlineExceeded(WstarError):
     """The caller's deadline passed before the work was done."""
+
+
+class Unauthenticated(WstarError):
+    """The server asks for a token, and the call has none or one that it does not know."""
 
 
 class ContractMismatch(WstarError):

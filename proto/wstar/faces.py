@@ -58,20 +58,16 @@ def face_message(face: Face) -> pb.Face:
     return pb.Face(picture=pb.Picture(data=_data(face)))
 
 
-def face_messages(faces: Face | Sequence[Face]) -> list[pb.Face]:
-    """Turn a list of faces into messages; one face alone stands for a list of one."""
+def listed(faces: Face | Sequence[Face]) -> list[Face]:
+    """Return a list of faces; one face alone stands for a list of one."""
     if isinstance(faces, str | bytes | os.PathLike | UnalignedPicture | Code):
-        return [face_message(faces)]
-    return [face_message(face) for face in faces]
+        return [faces]
+    return list(faces)
 
 
-def fits(lists: Sequence[Sequence[pb.Face]], limits: Limits) -> bool:
-    """Tell whether one request may hold these lists of faces."""
-    size_bytes = sum(face.ByteSize() for faces in lists for face in faces)
-    return (
-        max(map(len, lists)) <= limits.max_batch
-        and size_bytes <= limits.max_message_bytes - _OVERHEAD_BYTES
-    )
+def face_messages(faces: Face | Sequence[Face]) -> list[pb.Face]:
+    """Turn a list of faces into messages; OSError if one is a path that cannot be read."""
+    return [face_message(face) for face in listed(faces)]
 
 
 def batches(faces: list[pb.Face], limits: Limits) -> Iterator[tuple[int, list[pb.Face]]]:

@@ -6,29 +6,28 @@ the networks were trained on plain pixel values.
 
 from __future__ import annotations
 
-import contextlib
 import io
-import re
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import ExifTags, Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from wstar.alignment import aligned
 from wstar.errors import ImageError, InvalidInput, LimitExceeded
+from wstar.image_limits import plain
 from wstar.landmarks import ffhq_square
 
 Format = Literal["PNG", "JPEG", "WEBP"]
 RGB = NDArray[np.uint8]
 
 MIN_SIDE_PX = 8
-MAX_JPEG_SCANS = 100
 JPEG_QUALITY = 95
 
 # Zero for a network that reads [-1, 1]: what is transparent neither brightens nor darkens.
 _BACKGROUND = (128, 128, 128, 255)
-_JPEG_SCAN = re.compile(rb"\xff\xda\x00[\x08\x0a\x0c\x0e][\x01-\x04]")
+# Pixels composed at once: what a large transparent picture takes beside itself.
+_BAND_PX = 2**20
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -45,7 +44,7 @@ def decode(data: bytes, *, max_bytes: int, max_pixels: int) -> RGB:
 
     The first frame of an animation counts. Grey, palette, 16-bit and CMYK pictures become 8-bit
     RGB; transparent pixels lie on mid grey. Size is checked before the header is read, pixels
-    before anything is decoded.
+    before anything is decoded, and metadata is never inflated (`wstar.image_limits`).
 
     Parameters
     ----------
@@ -56,26 +55,31 @@ def decode(data: bytes, *, max_bytes: int, max_pixels: int) -> RGB:
 
     Raises
     ------
-    LimitExceeded: more bytes, pixels or (progressive JPEG) scans than allowed.
+    LimitExceeded: more bytes, pixels, chunks, segments or (progressive JPEG) scans than allowed.
     ImageError: another format, damaged or truncated data, a side below 8 px.
     """
     if len(data) > max_bytes:
         raise LimitExceeded("image", len(data), max_bytes, "bytes")
-    picture = _open(data)
-    width, height = picture.size
+    file = plain(data)
+    width, height = file.width, file.height
     if width * height > max_pixels:
         raise LimitExceeded("image", width * height, max_pixels, "pixels")
     if min(width, height) < MIN_SIDE_PX:
         raise ImageError("image", f"{width} x {height} px", f"sides of at least {MIN_SIDE_PX} px")
     try:
+        picture = _open(file.data)
+        if picture.size != (width, height):
+            raise ValueError("two sizes")
         picture.load()
         rgb = _to_rgb(picture)
     except MemoryError:
         raise
     except Exception as error:  # Damaged files make Pillow raise nearly anything.
         raise ImageError("image", f"{error}", "a complete, undamaged picture") from error
-    transposition = _UPRIGHT.get(_orientation(picture))
-    return np.asarray(rgb if transposition is None else rgb.transpose(transposition))
+    transposition = _UPRIGHT.get(file.orientation)
+    if transposition is None:
+        return rgb
+    return np.asarray(Image.fromarray(rgb).transpose(transposition))
 
 
 def encoder_input(rgb: RGB, side: int, landmarks: ArrayLike | None = None) -> RGB:
@@ -154,40 +158,30 @@ def encode(rgb: RGB, format: Format) -> bytes:
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:
-    """Read the header only. Image.open would judge the size by a process-wide limit instead."""
+    """Open a plain file. Image.open would judge the size by a process-wide limit instead."""
     stream = io.BytesIO(data)
-    try:
-        if data.startswith(b"\x89PNG\r\n\x1a\n"):
-            return PngImagePlugin.PngImageFile(stream)
-        if data.startswith(b"\xff\xd8\xff"):
-            scans = sum(1 for _ in _JPEG_SCAN.finditer(data))
-            if scans > MAX_JPEG_SCANS:  # Each costs a pass over all pixels and a few bytes.
-                raise LimitExceeded("image", scans, MAX_JPEG_SCANS, "scans")
-            return JpegImagePlugin.JpegImageFile(stream)
-        if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-            return WebPImagePlugin.WebPImageFile(stream)
-    except (MemoryError, LimitExceeded):
-        raise
-    except Exception as error:  # Damaged files make Pillow raise nearly anything.
-        raise ImageError("image", f"{error}", "an undamaged header") from error
-    raise ImageError("image", data[:16], "a JPEG, PNG or WebP file")
+    if data.startswith(b"\x89PNG"):
+        return PngImagePlugin.PngImageFile(stream)
+    if data.startswith(b"\xff\xd8"):
+        return JpegImagePlugin.JpegImageFile(stream)
+    return WebPImagePlugin.WebPImageFile(stream)
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
+def _to_rgb(picture: Image.Image) -> RGB:
     if picture.mode.startswith("I"):  # 16-bit grey, which Pillow would clip instead of scale.
         levels = (np.asarray(picture).astype(np.uint32) + 128) // 257
         picture = Image.fromarray(levels.astype(np.uint8))
-    if picture.has_transparency_data:
-        background = Image.new("RGBA", picture.size, _BACKGROUND)
-        picture = Image.alpha_composite(background, picture.convert("RGBA"))
-    return picture.convert("RGB")
-
-
-def _orientation(picture: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 where there is none or it cannot be read."""
-    with contextlib.suppress(Exception):  # Unreadable metadata must not cost a good picture.
-        return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
-    return 1
+    if not picture.has_transparency_data:
+        return np.asarray(picture.convert("RGB"))
+    width, height = picture.size
+    found = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _BAND_PX // width)
+    for top in range(0, height, rows):
+        band = picture.crop((0, top, width, min(top + rows, height))).convert("RGBA")
+        background = Image.new("RGBA", band.size, _BACKGROUND)
+        background.alpha_composite(band)
+        found[top : top + rows] = np.asarray(background)[..., :3]
+    return found
 
 
 def _check_rgb(rgb: RGB) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from wstar.codes import space_of_number
+from wstar.errors import InvalidInput
 from wstar.graphs import Space
 from wstar.v1 import wstar_pb2 as pb
 
@@ -19,6 +20,10 @@ class Limits:
     max_batch: int
     max_concurrency: int
     max_message_bytes: int
+    max_queue: int
+    max_concurrency_per_token: int
+    max_stream_in_flight: int
+    max_distances: int
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,10 @@ class SpaceSummary:
 
 @dataclass(frozen=True)
 class Info:
-    """What is served; n is the rows of a code, resolution and encoder_side are in pixels."""
+    """What is served; n is the rows of a code, resolution and encoder_side are in pixels.
+
+    capabilities: which of embed, distance, classify and edit this server can do now.
+    """
 
     version: str
     spaces: tuple[SpaceSummary, ...]
@@ -43,6 +51,7 @@ class Info:
     encoder_side: int
     limits: Limits
     runner: str
+    capabilities: tuple[str, ...]
 
     @classmethod
     def from_message(cls, message: pb.GetInfoResponse) -> Info:
@@ -62,12 +71,15 @@ class Info:
             message.n,
             message.resolution,
             message.encoder_side,
-            Limits(
-                message.limits.max_image_bytes,
-                message.limits.max_image_pixels,
-                message.limits.max_batch,
-                message.limits.max_concurrency,
-                message.limits.max_message_bytes,
-            ),
+            Limits(*(getattr(message.limits, limit.name) for limit in fields(Limits))),
             message.runner,
+            tuple(message.capabilities),
         )
+
+    def space_id(self, space: Space) -> str:
+        """Return the id of a served space; InvalidInput if it is not served."""
+        for summary in self.spaces:
+            if summary.space is space:
+                return summary.space_id
+        served = ", ".join(summary.space.value for summary in self.spaces)
+        raise InvalidInput("space", space.value, f"one of {served}")

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from wstar.code_files import read_codes
+from wstar.code_files import holds_codes, read_codes
+from wstar.errors import InvalidInput
 from wstar.faces import Face
+from wstar.terminal import say
+
+PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 
 
 @dataclass(frozen=True)
 class Input:
     """One face of a command line.
 
+    face: a code, or a picture as path or bytes.
     name: the picture's path, as given or as stored with a code.
     file: the file it was read from.
-    entry: index of a code in its .npz file, None for a picture.
+    entry: index of a code in its file, None for a picture.
     """
 
     face: Face
@@ -29,29 +34,45 @@ class Input:
         return self.file if self.entry is None else f"{self.file}: codes[{self.entry}]"
 
 
-def read_inputs(paths: Sequence[str]) -> list[Input]:
-    """Read all faces: a picture is one, a .npz file as many as it holds codes.
+def find_inputs(paths: Sequence[str]) -> list[Input]:
+    """List all faces without opening pictures: a folder is all pictures below it, by name.
+
+    How many a folder has is said on stderr.
 
     Raises
     ------
-    InvalidInput: a .npz file that `embed` did not write. OSError: a file cannot be read.
+    InvalidInput: a folder without pictures, or a file of codes that `embed` did not write.
+    OSError: a file is missing or cannot be read.
     """
     found: list[Input] = []
     for path in paths:
-        if path.endswith(".npz"):
+        if holds_codes(path):
             names, codes = read_codes(Path(path))
             found += [
                 Input(code, name, path, entry)
                 for entry, (name, code) in enumerate(zip(names, codes, strict=True))
             ]
+        elif Path(path).is_dir():
+            pictures = _pictures(Path(path))
+            say(f"{path}: {len(pictures)} pictures")
+            found += [Input(picture, _text(picture), str(picture)) for picture in pictures]
         else:
-            # Read now: an unreadable file is found before anything is sent.
-            found.append(Input(Path(path).read_bytes(), path, path))
+            # A name mistyped is found before anything is sent.
+            Path(path).stat()
+            found.append(Input(Path(path), _text(path), path))
     return found
 
 
+def read_inputs(paths: Sequence[str]) -> list[Input]:
+    """List all faces as `find_inputs` does, with their pictures read."""
+    return [
+        replace(item, face=item.face.read_bytes()) if isinstance(item.face, Path) else item
+        for item in find_inputs(paths)
+    ]
+
+
 def labels(inputs: Sequence[Input]) -> list[str]:
-    """Name faces for a table: as short as tells them apart, with the .npz file if needed."""
+    """Name faces for a table: as short as tells them apart, with their file of codes if needed."""
     short = [PurePath(item.name).name for item in inputs]
     full = [item.name for item in inputs]
     filed = [
@@ -63,3 +84,25 @@ def labels(inputs: Sequence[Input]) -> list[str]:
     different = len(set(exact))
     choices = (names for names in (short, full, filed) if len(set(names)) == different)
     return next(choices, exact)
+
+
+def _pictures(folder: Path) -> list[Path]:
+    found = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in PICTURE_ENDINGS
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    ]
+    if not found:
+        raise InvalidInput(str(folder), "no pictures", f"files ending in {_or(PICTURE_ENDINGS)}")
+    return sorted(found)
+
+
+def _or(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _text(path: str | Path) -> str:
+    """Write a file's name as text: bytes that are not UTF-8 in hexadecimal."""
+    return str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")

@@ -20,6 +20,7 @@ from wstar.errors import (
     Overloaded,
     RunnerUnavailable,
     SpaceMismatch,
+    Unauthenticated,
     WstarError,
 )
 
@@ -39,6 +40,7 @@ _KINDS: Mapping[str, type[WstarError]] = {
         SpaceMismatch,
         Overloaded,
         DeadlineExceeded,
+        Unauthenticated,
         ContractMismatch,
         RunnerUnavailable,
         CheckpointError,
@@ -49,6 +51,7 @@ _KINDS: Mapping[str, type[WstarError]] = {
 _TRANSPORT: Mapping[grpc.StatusCode, type[WstarError]] = {
     grpc.StatusCode.UNAVAILABLE: RunnerUnavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
 }
 
 # What gRPC itself says of a message above the server's limit.

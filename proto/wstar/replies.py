@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wstar.codes import Code, CodeArray
-from wstar.errors import SpaceMismatch
 from wstar.geometry import squared_distance, squared_distance_matrix
 from wstar.v1 import wstar_pb2 as pb
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Time spent inside the server, in milliseconds, summed over the requests of a call."""
+    """Time spent inside the server, in milliseconds, summed over the requests of a call.
 
-    decode_ms: float
-    graphs_ms: float
-    encode_ms: float
+    total_ms: from the first to the last moment.
+    stage_ms: by stage: `decode`, `queue`, each graph by its name, `encode`.
+    """
+
     total_ms: float
+    stage_ms: Mapping[str, float]
 
     @classmethod
-    def of(cls, messages: Sequence[pb.Timings | Timings]) -> Timings:
-        """Add up the timings of one or more replies."""
-        return cls(
-            *(
-                sum(getattr(message, stage) for message in messages)
-                for stage in ("decode_ms", "graphs_ms", "encode_ms", "total_ms")
-            )
-        )
+    def of(cls, found: Iterable[pb.Timings | Timings]) -> Timings:
+        """Add up the timings of any number of replies."""
+        total_ms, stage_ms = 0.0, Counter[str]()
+        for timings in found:
+            total_ms += timings.total_ms
+            stage_ms.update(timings.stage_ms)
+        return cls(total_ms, dict(stage_ms))
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,13 +151,11 @@ class Distances:
         )
 
     @classmethod
-    def of_embeddings(cls, a: Embeddings, b: Embeddings, *, matrix: bool) -> Distances:
-        """Compare codes without the server; SpaceMismatch if it changed between requests."""
-        for field, codes in (("a", a), ("b", b)):
-            for index, item in enumerate(codes.items):
-                if item.code.space_id != a.space_id:
-                    raise SpaceMismatch(f"{field}[{index}]", item.code.space_id, a.space_id)
-        squared = (squared_distance_matrix if matrix else squared_distance)(a.codes, b.codes)
+    def of_codes(
+        cls, a: CodeArray, b: CodeArray, *, matrix: bool, space_id: str, timings: Timings
+    ) -> Distances:
+        """Compare codes (A, n, 512) and (B, n, 512) of one space without the server."""
+        squared = (squared_distance_matrix if matrix else squared_distance)(a, b)
         return cls(
             squared,
             np.sqrt(squared),
@@ -164,8 +163,8 @@ class Distances:
             (),
             np.zeros((*squared.shape, 0)),
             np.zeros(squared.shape),
-            a.space_id,
-            Timings.of([a.timings] if b is a else [a.timings, b.timings]),
+            space_id,
+            timings,
         )
 
 
@@ -185,6 +184,18 @@ class Classifications:
 
 
 @dataclass(frozen=True, eq=False)
+class Remeasured:
+    """What the encoder sees in a rendered picture.
+
+    scores: all attributes, in the space of the edit.
+    squared_distance_moved: in W_STAR, from the face before the edit to the rendered picture.
+    """
+
+    scores: Scores
+    squared_distance_moved: float
+
+
+@dataclass(frozen=True, eq=False)
 class EditResult:
     """One rendered edit.
 
@@ -193,6 +204,9 @@ class EditResult:
     code: the edited code, float32, in the space of the edit.
     scores: all attributes of the edited code, in the space of the edit.
     squared_distance_moved: in W_STAR, from the face to the edited face.
+    scale: share of strength times edit that was made, 0 to 1; below 1 only where
+        `max_squared_distance` did not allow all of it.
+    remeasured: the picture read again, only if asked for.
     """
 
     strength: float
@@ -200,6 +214,24 @@ class EditResult:
     code: Code
     scores: Scores
     squared_distance_moved: float
+    scale: float
+    remeasured: Remeasured | None
+
+    @classmethod
+    def from_message(cls, message: pb.EditResult) -> EditResult:
+        """Read one result of an `Edit` reply."""
+        again = message.remeasured
+        return cls(
+            message.strength,
+            message.picture,
+            Code.from_message(message.code, "code"),
+            Scores.from_messages(message.scores),
+            message.squared_distance_moved,
+            message.scale,
+            Remeasured(Scores.from_messages(again.scores), again.squared_distance_moved)
+            if message.HasField("remeasured")
+            else None,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,16 +247,7 @@ class Edit:
     def from_message(cls, message: pb.EditResponse) -> Edit:
         """Read an `Edit` reply."""
         return cls(
-            tuple(
-                EditResult(
-                    result.strength,
-                    result.picture,
-                    Code.from_message(result.code, "code"),
-                    Scores.from_messages(result.scores),
-                    result.squared_distance_moved,
-                )
-                for result in message.results
-            ),
+            tuple(map(EditResult.from_message, message.results)),
             Scores.from_messages(message.scores_before),
             message.space_id,
             Timings.of([message.timings]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from wstar_service.server import main
+from wstar_service.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,90 +4,78 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import grpc
-from google.rpc import status_pb2
 
 from wstar.errors import DeadlineExceeded, InvalidInput, RunnerUnavailable, WstarError
 from wstar.v1 import wstar_pb2 as pb
+from wstar_service.auth import caller_name
 from wstar_service.limits import Admission
 from wstar_service.metrics import Metrics
+from wstar_service.request_ids import REQUEST_ID, request_id
 from wstar_service.runner import deadline
-from wstar_service.status import code_of, reason, status_of
+from wstar_service.stages import Stages, collected
+from wstar_service.status import code_of, reason, status_of, trailers
+from wstar_service.tracing import Tracer
 from wstar_service.wire import Unreadable
 
-REQUEST_ID = "x-request-id"
-_REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-_DETAILS = "grpc-status-details-bin"
 _LOG = logging.getLogger("wstar.calls")
 
-Request = TypeVar("Request")
-Reply = TypeVar("Reply")
 Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Message(Protocol):
+    """A protobuf message, of which only the size matters here."""
+
+    def ByteSize(self) -> int:
+        """Return its encoded size in bytes."""
+
+
+Request = TypeVar("Request", bound=Message)
+Reply = TypeVar("Reply", bound=Message)
 
 
 @dataclass
 class Call:
-    """One call under way: what to call it in logs, and where its time went."""
+    """One call, or one face of a stream, under way: its name in logs and where its time went."""
 
     method: str
     request_id: str
+    stages: Stages
     faces: int = 0
-    _started: float = field(default_factory=time.perf_counter)
-    _seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time inside to the stage `name`: decode, graphs or encode."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - started
-
-    def seconds(self) -> dict[str, float]:
-        """Return the seconds of each stage so far, and of the whole call as `total`."""
-        return {**self._seconds, "total": time.perf_counter() - self._started}
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    started_s: float = field(default_factory=time.monotonic)
 
     def timings(self) -> pb.Timings:
-        """Return the stages so far as a message, in milliseconds."""
-        return pb.Timings(**{f"{name}_ms": 1e3 * s for name, s in self.seconds().items()})
+        """Return where the time went so far."""
+        return pb.Timings(
+            total_ms=1e3 * (time.monotonic() - self.started_s),
+            stage_ms={name: 1e3 * s for name, s in self.stages.seconds().items()},
+        )
 
 
 class Calls:
     """Runs the work of each call; `ready` says whether the server may work at all."""
 
-    def __init__(self, admission: Admission, metrics: Metrics) -> None:
+    def __init__(self, admission: Admission, metrics: Metrics, tracer: Tracer) -> None:
         self.ready = False
+        self.metrics = metrics
         self._admission = admission
-        self._metrics = metrics
+        self._tracer = tracer
         self._under_way = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def finish(self, seconds: float) -> None:
-        """Start no more calls; return when none is under way, after `seconds` at the latest."""
-        self.ready = False
+    async def finished(self, seconds: float) -> None:
+        """Return when no call is under way, after `seconds` at the latest."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), seconds)
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        self._under_way += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._under_way -= 1
-            if self._under_way == 0:
-                self._idle.set()
 
     async def run(
         self,
@@ -103,64 +91,115 @@ class Calls:
         A caller who goes away or whose deadline passes cancels the task, and with it all work
         that has not started.
         """
-        call = Call(method, _request_id(context))
-        context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
-        code = grpc.StatusCode.OK.name
+        async with self.opened(method, context, needs_place=needs_place) as call:
+            call.received_bytes = request.ByteSize()
+            reply = await work(readable(method, request), call)
+            call.sent_bytes = reply.ByteSize()
+            return reply
+
+    @asynccontextmanager
+    async def opened(
+        self, method: str, context: Context, *, needs_place: bool = True
+    ) -> AsyncIterator[Call]:
+        """Hold what a call needs while its work runs inside; an error there ends the call."""
         # Also while an error is told: a stop that comes between waits for it.
-        with self._counted():
+        with self._counted(), collected() as stages:
+            call = Call(method, request_id(context.invocation_metadata()), stages)
+            context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
+            code = grpc.StatusCode.OK
             try:
-                with ExitStack() as held:
-                    _check_deadline(context)
-                    if not self.ready:
-                        raise RunnerUnavailable(
-                            "the server is starting, stopping or without its engine; try again"
-                        )
+                with deadline(context.time_remaining()):
+                    self._check(context)
                     if needs_place:
-                        held.enter_context(self._admission.place())
-                    held.enter_context(self._metrics.in_flight())
-                    held.enter_context(deadline(context.time_remaining()))
-                    if isinstance(request, Unreadable):
-                        raise InvalidInput("request", "bytes", f"wstar.v1.{method}Request")
-                    return await work(request, call)
+                        async with self._admission.place(caller_name()):
+                            with self.metrics.in_flight():
+                                yield call
+                    else:
+                        yield call
             except asyncio.CancelledError:
-                code = "DEADLINE_EXCEEDED" if _expired(context) else "CANCELLED"
+                late = _expired(context)
+                code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
                 raise
             except Exception as error:
-                code = code_of(error).name
-                self._metrics.refused(reason(error))
-                if not isinstance(error, WstarError):
-                    _LOG.exception("request=%s method=%s failed", call.request_id, method)
-                await _abort(context, code_of(error), status_of(error, call.request_id), call)
-                raise  # never reached: abort raises
+                code = code_of(error)
+                self.report(error, call)
+                await _abort(context, error, call)
             finally:
-                seconds = call.seconds()
-                self._metrics.answered(method, code, call.faces, seconds)
-                _LOG.info(
-                    "request=%s method=%s code=%s faces=%d ms=%.1f",
-                    *(call.request_id, method, code, call.faces, 1e3 * seconds["total"]),
-                )
+                self._ended(call, code, context)
+
+    def report(self, error: Exception, call: Call) -> None:
+        """Count an error that a caller is told, and log it if the fault is ours."""
+        self.metrics.refused(reason(error))
+        if not isinstance(error, WstarError):
+            _LOG.error(
+                "failed",
+                extra={"request_id": call.request_id, "method": call.method},
+                exc_info=error,
+            )
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if self._under_way == 0:
+                self._idle.set()
+
+    def _check(self, context: Context) -> None:
+        if _expired(context):
+            raise DeadlineExceeded("the deadline passed before the work was started")
+        if not self.ready:
+            raise RunnerUnavailable("the server is starting or without its engine; try again")
+
+    def _ended(self, call: Call, code: grpc.StatusCode, context: Context) -> None:
+        ended_s = time.monotonic()
+        self.metrics.answered(
+            call.method,
+            code.name,
+            ended_s - call.started_s,
+            faces=call.faces,
+            received_bytes=call.received_bytes,
+            sent_bytes=call.sent_bytes,
+            stages=call.stages.seconds(),
+        )
+        trace_id = self._tracer.call(
+            call.method,
+            code,
+            call.started_s,
+            ended_s,
+            call.stages.all,
+            context.invocation_metadata() or (),
+            call.request_id,
+            call.faces,
+        )
+        facts = {
+            "request_id": call.request_id,
+            "method": call.method,
+            "code": code.name,
+            "faces": call.faces,
+            "duration_ms": round(1e3 * (ended_s - call.started_s), 3),
+            "caller": caller_name(),
+            "trace_id": trace_id,
+        }
+        _LOG.info("call", extra={name: fact for name, fact in facts.items() if fact is not None})
 
 
-async def _abort(
-    context: Context, code: grpc.StatusCode, status: status_pb2.Status, call: Call
-) -> None:
-    trailers = ((REQUEST_ID, call.request_id), (_DETAILS, status.SerializeToString()))
-    await context.abort(code, status.message, trailers)
+def readable(method: str, request: Request | Unreadable) -> Request:
+    """Return the request; raises InvalidInput for bytes that were no message of the call."""
+    if isinstance(request, Unreadable):
+        raise InvalidInput("request", "bytes", f"wstar.v1.{method}Request")
+    return request
+
+
+async def _abort(context: Context, error: Exception, call: Call) -> None:
+    status = status_of(error, call.request_id)
+    await context.abort(code_of(error), status.message, trailers(error, call.request_id))
 
 
 def _expired(context: Context) -> bool:
     remaining = context.time_remaining()
     return remaining is not None and remaining <= 0.0
 
-
-def _check_deadline(context: Context) -> None:
-    if _expired(context):
-        raise DeadlineExceeded("the deadline passed before the work was started")
-
-
-def _request_id(context: Context) -> str:
-    """Take over the caller's request id if it is fit for a log, or make one up."""
-    for key, value in context.invocation_metadata() or ():
-        if key == REQUEST_ID and isinstance(value, str) and _REQUEST_ID_FORM.fullmatch(value):
-            return value
-    return uuid.uuid4().hex[:16]

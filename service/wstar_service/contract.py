@@ -7,9 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wstar.errors import ContractMismatch
-from wstar.graphs import TensorSpec
+from wstar.errors import ContractMismatch, RunnerUnavailable
+from wstar.graphs import GraphSpec, TensorSpec
 from wstar_service.runner import Array
+
+# The one graph that may be missing: whoever only measures pictures needs none drawn.
+OPTIONAL_GRAPH = "generator"
+# Of the pictures of one run: memory grows with every picture, speed on a CPU does not.
+_PIXELS = 2**18
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,18 @@ def check_tensors(
         if isinstance(batch, int) or tuple(shape) != tensor.shape:
             wanted = ["batch", *tensor.shape]
             raise ContractMismatch(graph, f"{where} shape", wanted, list(other.shape))
+
+
+def not_served(graph: str) -> RunnerUnavailable:
+    """Say that a graph was asked for that is not among those served."""
+    return RunnerUnavailable(f"graph {graph!r} is not served")
+
+
+def part_size(spec: GraphSpec) -> int:
+    """Return how many faces run at once in this process: one of 1024 px, four of 256 px."""
+    pictures = [t.shape for t in (*spec.inputs, *spec.outputs) if t.dtype == "uint8"]
+    largest = max((height * width for height, width, _ in pictures), default=1)
+    return max(1, min(spec.max_batch, _PIXELS // largest))
 
 
 def parts(arrays: Mapping[str, Array], size: int) -> Iterator[dict[str, Array]]:

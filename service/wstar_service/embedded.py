@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ctypes
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,19 @@ from wstar.checksums import check_checksums
 from wstar.errors import ContractMismatch, InvalidInput, RunnerUnavailable
 from wstar.graphs import GraphSpec, Space, classifiers, flow, flow_inverse, flow_name
 from wstar.space import SPACE_ID_STAMP, SpaceManifest, agreed_graphs
-from wstar_service.contract import Found, check_tensors, joined, parts
-from wstar_service.runner import Array
+from wstar_service.batcher import Batcher
+from wstar_service.contract import OPTIONAL_GRAPH, Found, check_tensors, not_served, part_size
+from wstar_service.runner import Array, Observer
 
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 _NO_WARNINGS = 3
-# Of the pictures of one run: memory grows with every picture, speed does not.
-_PIXELS = 2**18
 
 
 class EmbeddedRunner:
     """A repository folder, loaded and checked.
 
     One thread runs graphs, one after another, each on all its CPU threads: two at once would
-    only fight for the same cores, and a cancelled call that waits its turn never starts.
+    only fight for the same cores. What several callers want of one graph runs as one batch.
     """
 
     def __init__(
@@ -36,17 +34,32 @@ class EmbeddedRunner:
         manifests: Mapping[Space, SpaceManifest],
         specs: Sequence[GraphSpec],
         sessions: Mapping[str, onnxruntime.InferenceSession],
+        *,
+        observer: Observer | None = None,
+        max_delay_s: float = 0.0,
     ) -> None:
         self._manifests = manifests
-        self._specs = {spec.name: spec for spec in specs}
+        self._outputs = {spec.name: [output.name for output in spec.outputs] for spec in specs}
         self._sessions = sessions
-        self._worker = ThreadPoolExecutor(1, "graphs")
+        sizes = {spec.name: part_size(spec) for spec in specs}
+        self._batcher = Batcher(self._execute, sizes, observer=observer, max_delay_s=max_delay_s)
 
     @classmethod
-    def open(cls, repository: Path, threads: int) -> EmbeddedRunner:
+    def open(
+        cls,
+        repository: Path,
+        threads: int,
+        *,
+        observer: Observer | None = None,
+        max_delay_s: float = 0.0,
+    ) -> EmbeddedRunner:
         """Load `<graph>/1/model.onnx` of every graph and `<flow graph>/space.json` of every space.
 
-        Every file of the repository is compared with its checksum first.
+        Every file of the repository is compared with its checksum first. A repository without
+        the folder `generator` is served without it.
+
+        observer: is told of every batch, and of how many faces wait.
+        max_delay_s: how long an idle engine waits for more work to put into one batch.
 
         Raises
         ------
@@ -61,18 +74,28 @@ class EmbeddedRunner:
                 str(repository),
                 "an existing folder; `wstar-export repository` writes one",
             )
-        check_checksums(repository)
+        check_checksums(repository, optional=OPTIONAL_GRAPH)
         manifests = {space: _manifest(repository, space) for space in Space}
         specs = agreed_graphs(manifests, "space.json")
+        specs = tuple(
+            spec
+            for spec in specs
+            if spec.name != OPTIONAL_GRAPH or (repository / spec.name).exists()
+        )
         sessions = {spec.name: _session(repository, spec, threads) for spec in specs}
         for manifest in manifests.values():
             _check_stamps(manifest, sessions)
-        return cls(manifests, specs, sessions)
+        return cls(manifests, specs, sessions, observer=observer, max_delay_s=max_delay_s)
 
     @property
     def description(self) -> str:
         """Engine and version."""
         return f"onnxruntime {onnxruntime.__version__} CPU"
+
+    @property
+    def graphs(self) -> frozenset[str]:
+        """Names of the graphs served."""
+        return frozenset(self._outputs)
 
     async def manifests(self) -> Mapping[Space, SpaceManifest]:
         """Return the manifest of each space."""
@@ -82,13 +105,14 @@ class EmbeddedRunner:
         """Run one graph on (B, ...) inputs, in parts of at most its `max_batch`.
 
         Parts of large pictures are smaller: one of 1024 px, four of 256 px.
+
+        Raises
+        ------
+        RunnerUnavailable: the graph failed or is not served, or the runner is closed.
         """
-        spec = self._specs[graph]
-        found = [
-            await asyncio.get_running_loop().run_in_executor(self._worker, self._run, spec, part)
-            for part in parts(arrays, _part_size(spec))
-        ]
-        return joined(found)
+        if graph not in self._outputs:
+            raise not_served(graph)
+        return await self._batcher.run(graph, arrays)
 
     async def lost(self) -> str:
         """Never: what this process has loaded stays as it is."""
@@ -96,22 +120,16 @@ class EmbeddedRunner:
         return await never
 
     async def close(self) -> None:
-        """Wait for the run in progress and end the thread."""
-        self._worker.shutdown(wait=True, cancel_futures=True)
+        """Wait for the batch in progress and end the thread."""
+        await self._batcher.close()
 
-    def _run(self, spec: GraphSpec, arrays: Mapping[str, Array]) -> dict[str, Array]:
-        names = [output.name for output in spec.outputs]
+    def _execute(self, graph: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        names = self._outputs[graph]
         try:
-            results = self._sessions[spec.name].run(names, dict(arrays))
+            results = self._sessions[graph].run(names, dict(arrays))
         except Exception as error:  # ONNX Runtime's exceptions share no base class.
-            raise RunnerUnavailable(f"graph {spec.name!r} failed: {error}") from error
+            raise RunnerUnavailable(f"graph {graph!r} failed: {error}") from error
         return dict(zip(names, results, strict=True))
-
-
-def _part_size(spec: GraphSpec) -> int:
-    pictures = [t.shape for t in (*spec.inputs, *spec.outputs) if t.dtype == "uint8"]
-    largest = max((height * width for height, width, _ in pictures), default=1)
-    return max(1, min(spec.max_batch, _PIXELS // largest))
 
 
 def _manifest(repository: Path, space: Space) -> SpaceManifest:

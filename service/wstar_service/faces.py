@@ -47,11 +47,12 @@ def check_finite(faces: Sequence[Face], *results: Array) -> None:
     RunnerUnavailable: the face was a picture, which cannot make sound graphs overflow.
     """
     for result in results:
-        for face, row in zip(faces, result, strict=False):
-            if np.isfinite(row).all():
-                continue
-            if isinstance(face, CodeFace):
-                raise InvalidInput(
-                    f"{face.field}.code.data", "numbers that overflow", "a code of a face"
-                )
-            raise RunnerUnavailable(f"{face.field}: a graph answered with NaN or infinity")
+        finite = np.isfinite(result)
+        if finite.all():
+            continue
+        face = faces[int(np.argmin(finite.reshape(len(result), -1).all(axis=1)))]
+        if isinstance(face, CodeFace):
+            raise InvalidInput(
+                f"{face.field}.code.data", "numbers that overflow", "a code of a face"
+            )
+        raise RunnerUnavailable(f"{face.field}: a graph answered with NaN or infinity")

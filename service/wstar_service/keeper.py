@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from wstar.errors import WstarError
+from wstar_service.contract import OPTIONAL_GRAPH
 from wstar_service.runner import GraphRunner, deadline
 
 RETRY_S = 2.0
@@ -31,6 +32,7 @@ class Keeper:
 
     open_runner: connects or loads, and compares with the contract; raises WstarError.
     retry_s: seconds between two tries; None where trying again cannot help.
+    failed: is called when an opened runner does not pass its proof, each time.
     """
 
     def __init__(
@@ -38,10 +40,12 @@ class Keeper:
         server: Served,
         open_runner: Callable[[], Awaitable[GraphRunner]],
         retry_s: float | None,
+        failed: Callable[[], None] = lambda: None,
     ) -> None:
         self._server = server
         self._open = open_runner
         self._retry_s = retry_s
+        self._failed = failed
         self._runner: GraphRunner | None = None
 
     async def keep(self, proved: Callable[[], None]) -> None:
@@ -68,8 +72,7 @@ class Keeper:
         while True:
             try:
                 self._runner = await self._open()
-                with deadline(None if self._retry_s is None else _PROOF_S):
-                    await self._server.make_ready(self._runner)
+                await self._prove(self._runner)
                 return self._runner
             except WstarError as error:
                 if self._retry_s is None:
@@ -79,3 +82,13 @@ class Keeper:
                     _LOG.warning("not serving, trying every %g s: %s", self._retry_s, told)
             await self.close()
             await asyncio.sleep(self._retry_s)
+
+    async def _prove(self, runner: GraphRunner) -> None:
+        try:
+            with deadline(None if self._retry_s is None else _PROOF_S):
+                await self._server.make_ready(runner)
+        except WstarError:
+            self._failed()
+            raise
+        if OPTIONAL_GRAPH not in runner.graphs:
+            _LOG.warning("serving without graph %r: nothing can be drawn", OPTIONAL_GRAPH)

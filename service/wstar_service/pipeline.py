@@ -1,4 +1,4 @@
-"""The composition of graphs behind each call: arrays in, arrays out, no wire in it."""
+"""The composition of graphs behind the calls: arrays in, arrays out, no wire in it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wstar.attributes import ATTRIBUTES
-from wstar.edits import step_coefficients, targeted_coefficients
-from wstar.errors import DependentAttributes, InvalidInput
+from wstar.errors import DependentAttributes
 from wstar.geometry import (
     ExplainedDistance,
     explained_distance,
@@ -23,11 +22,15 @@ from wstar.geometry import (
 from wstar.graphs import W_DIM, Space, classifiers, flow, flow_inverse
 from wstar.hyperplanes import Hyperplanes
 from wstar.space import SpaceManifest
+from wstar_service.aside import aside
 from wstar_service.faces import CodeFace, Face, PictureFace, check_finite, positions_in
 from wstar_service.runner import Float32, GraphRunner
 
 Float64 = NDArray[np.float64]
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+# Measured with codes of 18 rows: copying a code, taking it through float64, and one distance.
+_STACK_US, _COMPARE_US, _DISTANCE_US = 4.0, 20.0, 3.0
+_NO_LOGITS = np.empty((0, len(ATTRIBUTES)), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,32 +58,6 @@ class Distances:
     explained: ExplainedDistance | None
 
 
-@dataclass(frozen=True)
-class Change:
-    """A wanted edit: steps or target probabilities by attribute, and attributes to hold."""
-
-    steps: Mapping[str, float]
-    target_probabilities: Mapping[str, float]
-    preserve: Sequence[str]
-
-
-@dataclass(frozen=True, eq=False)
-class Edited:
-    """One face edited with S strengths.
-
-    images: uint8 (S, R, R, 3) RGB.
-    codes, logits: float32 (S, n, 512), (S, K), in the space of the edit.
-    logits_before: float32 (K,), in the space of the edit.
-    squared_distance_moved: float64 (S,), in W_STAR.
-    """
-
-    images: NDArray[np.uint8]
-    codes: Float32
-    logits: Float32
-    logits_before: Float32
-    squared_distance_moved: Float64
-
-
 class Pipeline:
     """Composes the graphs of one repository."""
 
@@ -89,7 +66,7 @@ class Pipeline:
         self._manifests = manifests
         self._resolution = manifests[Space.W_STAR].resolution
         self._code = (manifests[Space.W_STAR].n, W_DIM)
-        self._hyperplanes = {
+        self.hyperplanes = {
             space: Hyperplanes(
                 found.attributes, found.norms, found.biases, found.gram, found.n * W_DIM
             )
@@ -107,29 +84,15 @@ class Pipeline:
         RunnerUnavailable: the engine failed, or answered a picture with NaN or infinity.
         """
         own = positions_in(faces, space)
-        foreign = [i for i in range(len(faces)) if i not in set(own)]
-        result = Embedded(
-            np.empty((len(faces), *self._code), np.float32),
-            np.empty((len(faces) if w else 0, *self._code), np.float32),
-            np.empty((len(faces) if logits else 0, len(ATTRIBUTES)), np.float32),
-        )
+        foreign = sorted(set(range(len(faces))).difference(own))
+        parts = []
         if own:
-            codes = _codes(faces, own)
-            result.codes[own] = codes
-            if w:
-                result.w[own] = await self._inverse(space, codes)
-            if logits:
-                graph = classifiers(space, self._resolution).name
-                result.logits[own] = (await self._runner.run(graph, w_star=codes))["logits"]
+            found = await self._passed([faces[i] for i in own], space, w=w, logits=logits)
+            parts.append((own, found))
         if foreign:
-            found = await self._w([faces[i] for i in foreign])
-            result.codes[foreign], read = await self._flow(space, found)
-            if w:
-                result.w[foreign] = found
-            if logits:
-                result.logits[foreign] = read
-        check_finite(faces, result.codes, result.w, result.logits)
-        return result
+            found = await self._carried([faces[i] for i in foreign], space, w=w, logits=logits)
+            parts.append((foreign, found))
+        return parts[0][1] if len(parts) == 1 else _merged(len(faces), parts)
 
     async def distance(
         self,
@@ -146,105 +109,132 @@ class Pipeline:
         Raises InvalidInput, DependentAttributes, RunnerUnavailable.
         """
         both = await self.embed([*a, *b], space, logits=bool(ignore) or explain)
-        x, y = both.codes[: len(a)], both.codes[len(a) :]
+        count = len(a) * len(b) if matrix else len(a)
+        expected_us = _COMPARE_US * (len(a) + len(b)) + _DISTANCE_US * count
+        return await aside(
+            expected_us, self._compared, both, len(a), space, matrix, tuple(ignore), explain
+        )
+
+    def _compared(
+        self,
+        both: Embedded,
+        rows: int,
+        space: Space,
+        matrix: bool,
+        ignore: Sequence[str],
+        explain: bool,
+    ) -> Distances:
+        """Compare the first `rows` of embedded faces with the rest."""
+        x, y = both.codes[:rows], both.codes[rows:]
         plain = squared_distance_matrix(x, y) if matrix else squared_distance(x, y)
         rank = percentile(plain, self._manifests[space].quantiles)
-        left, right = both.logits[: len(a)], both.logits[len(a) :]
-        difference = np.subtract(left[:, None] if matrix else left, right, dtype=np.float64)
-        planes = self._hyperplanes[space]
-        explained = None
-        squared = plain
+        planes = self.hyperplanes[space]
+        squared, explained = plain, None
+        if explain or ignore:
+            left, right = both.logits[:rows], both.logits[rows:]
+            difference = np.subtract(left[:, None] if matrix else left, right, dtype=np.float64)
         if explain:
-            with _dependence_in("explain"):
+            with dependence_in("explain"):
                 explained = explained_distance(planes, plain, difference)
         if ignore:
-            with _dependence_in("ignore_attributes"):
+            with dependence_in("ignore_attributes"):
                 squared = squared_distance_ignoring(planes, plain, difference, ignore)
         return Distances(squared, rank, explained)
 
-    async def edit(
-        self, face: Face, space: Space, change: Change, strengths: Sequence[float]
-    ) -> Edited:
-        """Change one face in `space` and render it, all strengths as one batch.
+    async def encode(self, pixels: NDArray[np.uint8]) -> Float32:
+        """Aligned pictures uint8 (B, S, S, 3) to W+ codes (B, n, 512)."""
+        w: Float32 = (await self._runner.run("encoder", image=pixels))["w"]
+        return w
 
-        Raises
-        ------
-        InvalidInput: an edited code overflows; names `edits`, or the strength if above 1.
-        DependentAttributes, RunnerUnavailable.
-        """
-        before = await self.embed([face], space, w=True, logits=True)
-        coefficients = np.outer(strengths, self._coefficients(space, change, before.logits[0]))
-        _check_overflow(strengths, coefficients)
-        start = np.repeat(before.codes, len(strengths), axis=0)
-        w = await self._inverse(space, start, coefficients.astype(np.float32))
-        codes, logits = await self._flow(space, w)
-        _check_overflow(strengths, w, codes, logits)
-        moved = codes, before.codes
-        if space is not Space.W_STAR:
-            w_star, _ = await self._flow(Space.W_STAR, np.concatenate([w, before.w]))
-            moved = w_star[:-1], w_star[-1:]
-            _check_overflow(strengths, moved[0])
-            check_finite([face], moved[1])
-        images = (await self._runner.run("generator", w=w))["image"]
-        return Edited(images, codes, logits, before.logits[0], squared_distance(*moved))
+    async def generate(self, w: Float32) -> NDArray[np.uint8]:
+        """W+ codes (B, n, 512) to pictures uint8 (B, R, R, 3)."""
+        images: NDArray[np.uint8] = (await self._runner.run("generator", w=w))["image"]
+        return images
 
-    def _coefficients(self, space: Space, change: Change, logits: Float32) -> Float64:
-        planes = self._hyperplanes[space]
-        with _dependence_in("edits"):
-            if change.target_probabilities:
-                return targeted_coefficients(
-                    planes, logits, change.target_probabilities, change.preserve
-                )[0]
-            return step_coefficients(planes, change.steps, change.preserve)
+    async def flow(self, space: Space, w: Float32) -> tuple[Float32, Float32]:
+        """W+ codes (B, n, 512) to codes of a space and their logits (B, K)."""
+        found = await self._runner.run(flow(space, self._resolution).name, w=w)
+        return found["w_star"], found["logits"]
+
+    async def inverse(
+        self, space: Space, w_star: Float32, coefficients: Float32 | None = None
+    ) -> Float32:
+        """Codes of a space (B, n, 512), edited by coefficients (B, K), to W+ codes."""
+        if coefficients is None:
+            coefficients = np.zeros((len(w_star), len(ATTRIBUTES)), np.float32)
+        graph = flow_inverse(space, self._resolution).name
+        found = await self._runner.run(graph, w_star=w_star, coefficients=coefficients)
+        return found["w"]
+
+    async def _passed(
+        self, faces: Sequence[Face], space: Space, *, w: bool, logits: bool
+    ) -> Embedded:
+        """Codes of `space`, untouched; graphs run only for what else is asked for."""
+        codes = await aside(_STACK_US * len(faces), _codes, faces)
+        found = Embedded(
+            codes,
+            await self.inverse(space, codes) if w else codes[:0],
+            await self._classified(space, codes) if logits else _NO_LOGITS,
+        )
+        check_finite(faces, found.w, found.logits)
+        return found
+
+    async def _classified(self, space: Space, codes: Float32) -> Float32:
+        graph = classifiers(space, self._resolution).name
+        found = await self._runner.run(graph, w_star=codes)
+        return found["logits"]
+
+    async def _carried(
+        self, faces: Sequence[Face], space: Space, *, w: bool, logits: bool
+    ) -> Embedded:
+        """Pictures, and codes of other spaces, through W+."""
+        plus = await self._w(faces)
+        codes, read = await self.flow(space, plus)
+        found = Embedded(codes, plus if w else plus[:0], read if logits else read[:0])
+        check_finite(faces, found.codes, found.w, found.logits)
+        return found
 
     async def _w(self, faces: Sequence[Face]) -> Float32:
         """W+ codes of faces: pictures through the encoder, codes through their space's inverse."""
         w = np.empty((len(faces), *self._code), np.float32)
         pictures = [(i, face) for i, face in enumerate(faces) if isinstance(face, PictureFace)]
         if pictures:
-            images = np.stack([face.pixels for _, face in pictures])
-            w[[i for i, _ in pictures]] = (await self._runner.run("encoder", image=images))["w"]
+            pixels = np.stack([face.pixels for _, face in pictures])
+            w[[i for i, _ in pictures]] = await self.encode(pixels)
         for space in Space:
             codes = positions_in(faces, space)
             if codes:
-                w[codes] = await self._inverse(space, _codes(faces, codes))
+                w[codes] = await self.inverse(space, _codes([faces[i] for i in codes]))
         return w
 
-    async def _flow(self, space: Space, w: Float32) -> tuple[Float32, Float32]:
-        found = await self._runner.run(flow(space, self._resolution).name, w=w)
-        return found["w_star"], found["logits"]
 
-    async def _inverse(
-        self, space: Space, w_star: Float32, coefficients: Float32 | None = None
-    ) -> Float32:
-        if coefficients is None:
-            coefficients = np.zeros((len(w_star), len(ATTRIBUTES)), np.float32)
-        graph = flow_inverse(space, self._resolution).name
-        return (await self._runner.run(graph, w_star=w_star, coefficients=coefficients))["w"]
+def _codes(faces: Sequence[Face]) -> Float32:
+    return np.stack([face.values for face in faces if isinstance(face, CodeFace)])
 
 
-def _codes(faces: Sequence[Face], positions: Sequence[int]) -> Float32:
-    found = [faces[i] for i in positions]
-    return np.stack([face.values for face in found if isinstance(face, CodeFace)])
+def _merged(count: int, parts: Sequence[tuple[list[int], Embedded]]) -> Embedded:
+    """Put the faces of several parts, each with its positions, in order."""
+
+    def joined(arrays: Sequence[Float32]) -> Float32:
+        if len(arrays[0]) == 0:  # Not asked for.
+            return arrays[0]
+        result = np.empty((count, *arrays[0].shape[1:]), np.float32)
+        for (positions, _), array in zip(parts, arrays, strict=True):
+            result[positions] = array
+        return result
+
+    found = [part for _, part in parts]
+    return Embedded(
+        joined([part.codes for part in found]),
+        joined([part.w for part in found]),
+        joined([part.logits for part in found]),
+    )
 
 
 @contextmanager
-def _dependence_in(field: str) -> Iterator[None]:
+def dependence_in(field: str) -> Iterator[None]:
     """Name the field of the request that asked for attributes that depend on each other."""
     try:
         yield
     except DependentAttributes as error:
         raise DependentAttributes(field, error.value, error.allowed) from error
-
-
-def _check_overflow(strengths: Sequence[float], *results: Float32 | Float64) -> None:
-    """Refuse results (S, ...) outside float32, naming the first strength at fault."""
-    for result in results:
-        for i, row in enumerate(result):
-            if (np.abs(row) <= _FLOAT32_MAX).all():
-                continue
-            if abs(strengths[i]) <= 1.0:
-                raise InvalidInput("edits", "numbers that overflow", "smaller steps")
-            raise InvalidInput(
-                f"strengths[{i}]", strengths[i], "-1 to 1, or as far as no code overflows float32"
-            )

@@ -36,18 +36,33 @@ def remaining_s() -> float | None:
     return None if ends is None else ends - time.monotonic()
 
 
+class Observer(Protocol):
+    """Whoever counts what a runner does: the metrics."""
+
+    def ran(self, graph: str, faces: int) -> None:
+        """One batch of `faces` faces was run."""
+
+    def waiting(self, change: int) -> None:
+        """`change` more (or, negative, fewer) faces wait for the engine."""
+
+
 class GraphRunner(Protocol):
     """Runs the graphs of `wstar.graphs`; everything above this seam is the same for all runners.
 
     A runner checks what it serves against the contract before its first run, splits batches
     above a graph's `max_batch`, never blocks the event loop, and does not start work whose task
     was cancelled: that is how a caller's deadline ends work here. One that asks another process
-    tells it `remaining_s`, so that it does not start in vain either.
+    tells it `remaining_s`, so that it does not start in vain either. It records the seconds of
+    each graph, and of waiting for the engine, with `wstar_service.stages`.
     """
 
     @property
     def description(self) -> str:
         """Engine and version, as `GetInfo` shows it."""
+
+    @property
+    def graphs(self) -> frozenset[str]:
+        """Names of the graphs served: all of the contract, but perhaps not `generator`."""
 
     async def manifests(self) -> Mapping[Space, SpaceManifest]:
         """Return the manifest of each space served, the same as long as the runner lives."""

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-import signal
-import sys
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable, Collection
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 import wstar
-from wstar.errors import InvalidInput, WstarError
 from wstar.v1 import wstar_pb2 as pb
 from wstar.v1.wstar_pb2_grpc import add_LatentSpaceServiceServicer_to_server
 from wstar_service.answers import Answers
+from wstar_service.auth import Authentication, Tokens
 from wstar_service.calls import Calls
+from wstar_service.capabilities import ALL, served
 from wstar_service.cpus import allowed_cpus
-from wstar_service.embedded import EmbeddedRunner
 from wstar_service.golden import check_golden
-from wstar_service.keeper import RETRY_S, Keeper
 from wstar_service.limits import Admission
 from wstar_service.metrics import Metrics
 from wstar_service.pictures import Pictures
 from wstar_service.pipeline import Pipeline
+from wstar_service.pulse import Pulse
 from wstar_service.runner import GraphRunner
 from wstar_service.servicer import Servicer
 from wstar_service.settings import Address, Settings
+from wstar_service.streams import Streams
+from wstar_service.tls import ServerTls
+from wstar_service.tracing import Tracer
+from wstar_service.warmup import warm_up
 from wstar_service.watches import Health
 from wstar_service.wire import ReadableRequests
 
@@ -38,168 +37,132 @@ SERVICE = pb.DESCRIPTOR.services_by_name["LatentSpaceService"].full_name
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-# For replies on their way, and for streams that only their callers end.
+# For replies on their way, and for calls that outlasted the grace to unwind.
 _LAST_REPLIES_S = 0.5
-_LOG = logging.getLogger("wstar.server")
+# Clients that ask more often whether a connection lives are taken for a fault of theirs.
+_LEAST_PING_MS = 10_000
+_OBSERVE_EVERY_S = 1.0
 
 
 class Server:
     """One gRPC server; what it serves is given to `make_ready` and stays the giver's."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, pulse: Pulse | None = None) -> None:
+        """Read certificate and tokens; raises InvalidInput for files that make no sense."""
+        self.metrics = Metrics()
         self._settings = settings
-        self._metrics = Metrics()
-        self._stop_metrics: Callable[[], None] | None = None
-        self._calls = Calls(Admission(settings.max_concurrency), self._metrics)
+        self._pulse = pulse or Pulse()
+        self._tracer = Tracer.open(settings.otlp)
+        admission = Admission(
+            settings.max_concurrency,
+            settings.max_queue,
+            settings.max_concurrency_per_token,
+            self.metrics.queued,
+        )
+        self._calls = Calls(admission, self.metrics, self._tracer)
+        self._streams = Streams(self._calls, settings.max_stream_in_flight)
         self._pictures = Pictures(
             settings.max_image_bytes,
             settings.max_image_pixels,
             settings.threads or allowed_cpus(),
         )
+        self._tls: ServerTls | None = None
+        if settings.tls_certificate is not None and settings.tls_key is not None:
+            self._tls = ServerTls.read(
+                settings.tls_certificate, settings.tls_key, settings.tls_client_ca
+            )
+        interceptors: list[grpc.aio.ServerInterceptor[object, object]] = [ReadableRequests()]
+        if settings.tokens is not None:
+            tokens = Tokens.read(settings.tokens)
+            interceptors.insert(0, Authentication(tokens, self.metrics.refused))
         self._health = Health()
         self._grpc = grpc.aio.server(
-            interceptors=[ReadableRequests()],
+            interceptors=interceptors,
             options=(
                 ("grpc.max_receive_message_length", settings.max_message_bytes),
                 ("grpc.max_send_message_length", -1),
                 # A second server on the same port would silently take half of the calls.
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(settings.reuse_port)),
+                # gRPC spreads this by 10 % so that clients do not all come back at once.
+                ("grpc.max_connection_age_ms", int(1e3 * settings.max_connection_age_s)),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_ping_interval_without_data_ms", _LEAST_PING_MS),
             ),
         )
-        self._servicer = Servicer(self._calls)
+        self._servicer = Servicer(self._calls, self._streams)
         add_LatentSpaceServiceServicer_to_server(self._servicer, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         if settings.reflection:
             names = (SERVICE, HEALTH, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._grpc)
 
-    async def listen(self) -> tuple[Address, Address | None]:
-        """Open the ports, not serving yet; return where gRPC and metrics listen.
+    async def observe(self) -> None:
+        """Publish every second what no call tells of, until cancelled."""
+        while True:
+            self.metrics.tasks(len(asyncio.all_tasks()))
+            if self._tls is not None:
+                self.metrics.certificate_expires(self._tls.not_after_s())
+            await asyncio.sleep(_OBSERVE_EVERY_S)
 
-        Raises OSError: an address cannot be listened on.
-        """
-        await self._set_health(_NOT_SERVING)
+    async def listen(self) -> Address:
+        """Open the port, not serving yet; return where. Raises OSError if that is impossible."""
+        await self._set_health(())
+        address = self._settings.listen
         try:
-            port = self._grpc.add_insecure_port(str(self._settings.listen))
+            if self._tls is None:
+                port = self._grpc.add_insecure_port(str(address))
+            else:
+                port = self._grpc.add_secure_port(str(address), self._tls.server_credentials())
         except RuntimeError as error:
-            raise _not_listening(self._settings.listen) from error
-        metrics = None
-        if self._settings.metrics is not None:
-            try:
-                metrics, self._stop_metrics = self._metrics.listen(self._settings.metrics)
-            except OSError as error:
-                raise _not_listening(self._settings.metrics) from error
+            raise OSError(
+                f"cannot listen on {address}: in use, or no address of this machine"
+            ) from error
         await self._grpc.start()
-        return Address(self._settings.listen.host, port), metrics
+        return Address(address.host, port)
 
     async def make_ready(self, runner: GraphRunner) -> None:
-        """Reproduce the golden requests, then serve; raises WstarError if that fails."""
+        """Reproduce the golden requests, warm up, then serve; raises WstarError if that fails."""
         manifests = await runner.manifests()
         await check_golden(runner, manifests)
-        pipeline = Pipeline(runner, manifests)
+        await warm_up(runner, manifests)
+        capabilities = served(runner.graphs)
         self._servicer.answers = Answers(
-            pipeline, self._pictures, manifests, self._settings, runner.description
+            Pipeline(runner, manifests),
+            self._pictures,
+            manifests,
+            self._settings,
+            runner.description,
+            capabilities,
         )
-        self._metrics.describe(wstar.__version__, runner.description, manifests)
+        self.metrics.describe(wstar.__version__, runner.description, manifests)
         self._calls.ready = True
-        await self._set_health(_SERVING)
+        await self._set_health(capabilities)
 
     async def withdraw(self) -> None:
         """Refuse calls until `make_ready` is called again."""
         self._calls.ready = False
-        await self._set_health(_NOT_SERVING)
+        await self._set_health(())
 
-    async def stop(self) -> None:
-        """Refuse new calls, give those in flight `grace_s` seconds, and close the ports.
+    async def stop(self, drain_s: float = 0.0) -> None:
+        """Say NOT_SERVING, serve on for `drain_s`, then finish what is in flight within `grace_s`.
 
-        While calls finish the port stays open, so that whoever asks reads NOT_SERVING.
+        Whoever asks for health meanwhile learns it while the port is still open; connections are
+        then told to go, and calls that came before are answered.
         """
+        self._pulse.set_ready(False)
         await self._health.enter_graceful_shutdown()
-        await asyncio.gather(self._health.end_watches(), self._calls.finish(self._settings.grace_s))
-        await self._grpc.stop(min(_LAST_REPLIES_S, self._settings.grace_s))
+        self.metrics.ready(())
+        await asyncio.sleep(drain_s)
+        self._streams.stop()
+        await asyncio.gather(self._health.end_watches(), self._grpc.stop(self._settings.grace_s))
         # Calls that outlasted the grace unwind here; a closing loop would log each as a fault.
-        await self._calls.finish(_LAST_REPLIES_S)
+        await self._calls.finished(_LAST_REPLIES_S)
         self._pictures.close()
-        if self._stop_metrics is not None:
-            await asyncio.to_thread(self._stop_metrics)
+        await asyncio.to_thread(self._tracer.close)
 
-    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        for name in ("", SERVICE):
-            await self._health.set(name, status)
-
-
-def _not_listening(address: Address) -> OSError:
-    return OSError(f"cannot listen on {address}: in use, or no address of this machine")
-
-
-async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; print the address on stdout when first ready.
-
-    A second signal ends the process at once.
-
-    Raises WstarError, OSError when the server cannot become ready.
-    """
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def stop(number: int) -> None:
-        if stopped.is_set():
-            # Not the default action of the signal: the first process of a container has none.
-            os._exit(128 + number)
-        stopped.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop, number)
-    server = Server(settings)
-    # A repository on disk does not get better by waiting; a Triton may be on its way.
-    keeper = Keeper(server, _opener(settings), None if settings.triton is None else RETRY_S)
-    waiting = asyncio.ensure_future(stopped.wait())
-    work: list[asyncio.Future[Any]] = [waiting]
-    try:
-        address, metrics = await server.listen()
-        _LOG.info("listening on %s, metrics on %s", address, metrics)
-        unsaid = [str(address)]
-
-        def proved() -> None:
-            _LOG.info("serving")
-            if unsaid:
-                print(unsaid.pop(), flush=True)
-
-        keeping = asyncio.ensure_future(keeper.keep(proved))
-        work.append(keeping)
-        await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
-        if keeping.done():
-            await keeping
-        _LOG.info("stopping, %g s for calls in flight", settings.grace_s)
-    finally:
-        for task in work:
-            task.cancel()
-        await asyncio.gather(*work, return_exceptions=True)
-        await server.stop()
-        await keeper.close()
-
-
-def _opener(settings: Settings) -> Callable[[], Awaitable[GraphRunner]]:
-    """How the runner that the settings name is opened; raises what its `open` raises."""
-    target, repository = settings.triton, settings.repository
-    if target is not None:
-        # Its client is not installed where graphs run in this process.
-        from wstar_service.triton import TritonRunner
-
-        return lambda: TritonRunner.open(target, settings.triton_shared_memory)
-    if repository is None:
-        raise InvalidInput("repository", None, "a folder, where no Triton is named")
-    threads = settings.threads or allowed_cpus()
-    return lambda: asyncio.to_thread(EmbeddedRunner.open, repository, threads)
-
-
-def main() -> int:
-    """Run `wstar-serve`; 0 after a graceful stop, 1 with a message if it could not serve."""
-    settings = Settings.from_args(sys.argv[1:], os.environ)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)
-    try:
-        asyncio.run(serve(settings))
-    except (WstarError, OSError) as error:
-        _LOG.error("cannot serve: %s", error)
-        return 1
-    return 0
+    async def _set_health(self, capabilities: Collection[str]) -> None:
+        self.metrics.ready(capabilities)
+        self._pulse.set_ready(bool(capabilities))
+        whole = {"": bool(capabilities), SERVICE: bool(capabilities)}
+        for name, up in (whole | {name: name in capabilities for name in ALL}).items():
+            await self._health.set(name, _SERVING if up else _NOT_SERVING)

@@ -1,11 +1,14 @@
-"""The five calls as gRPC knows them, each handed to what is served when it starts."""
+"""The calls as gRPC knows them, each handed to what is served when it starts."""
 
 from __future__ import annotations
+
+from collections.abc import AsyncIterator
 
 from wstar.v1 import wstar_pb2 as pb
 from wstar.v1.wstar_pb2_grpc import LatentSpaceServiceServicer
 from wstar_service.answers import Answers
 from wstar_service.calls import Calls, Context
+from wstar_service.streams import Streams
 
 
 class Servicer(LatentSpaceServiceServicer):
@@ -13,8 +16,9 @@ class Servicer(LatentSpaceServiceServicer):
 
     answers: Answers
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, streams: Streams) -> None:
         self._calls = calls
+        self._streams = streams
 
     async def GetInfo(self, request: pb.GetInfoRequest, context: Context) -> pb.GetInfoResponse:
         """What is served."""
@@ -30,6 +34,14 @@ class Servicer(LatentSpaceServiceServicer):
         """Faces to codes."""
         return await self._calls.run(
             "Embed", request, context, lambda request, call: self.answers.embed(request, call)
+        )
+
+    async def EmbedStream(
+        self, requests: AsyncIterator[pb.EmbedStreamRequest], context: Context
+    ) -> None:
+        """Any number of faces to codes; faces are read from `context`, one by one."""
+        await self._streams.embed(
+            context, lambda request, call: self.answers.embed_item(request, call)
         )
 
     async def Distance(self, request: pb.DistanceRequest, context: Context) -> pb.DistanceResponse:

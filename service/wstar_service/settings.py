@@ -1,17 +1,15 @@
-"""Every setting of `wstar-serve`, each a flag and a WSTAR_ variable; flags win."""
+"""Every setting of one server: its default, its unit and what it means, written once."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-import wstar
+from wstar.errors import InvalidInput
 
-_TRUE = ("1", "true", "yes", "on")
-_FALSE = ("0", "false", "no", "off")
+LogFormat = Literal["json", "text"]
 
 
 @dataclass(frozen=True)
@@ -34,134 +32,114 @@ class Address:
         return f"{self.host}:{self.port}"
 
 
+class Meaning(NamedTuple):
+    """What `--help` says of a setting; no unit for a setting that is on or off."""
+
+    unit: str
+    text: str
+    least: float = 1
+    most: float = 2**40
+
+
+def _is(default: Any, *meaning: Any) -> Any:  # noqa: ANN401
+    return field(default=default, metadata={"meaning": Meaning(*meaning)})
+
+
 @dataclass(frozen=True)
 class Settings:
-    """What one server is told at its start.
+    """What one server is told at its start; each field is a flag and a WSTAR_ variable.
 
-    repository: folder of graphs, `<graph>/1/model.onnx` and `<flow>/space.json`, to run in this
-    process; or None, and `triton` says which Triton server runs them.
-    triton_shared_memory: whether pictures pass through shared memory when Triton is on this host.
-    listen: where gRPC listens.
-    metrics: where Prometheus scrapes over HTTP; None for nowhere.
-    threads: CPU threads per graph, and for pictures; None for as many as this process may use.
-    max_image_bytes, max_image_pixels: bounds of one picture, encoded and decoded.
-    max_message_bytes: bound of one request, encoded.
-    max_batch: most faces in a list.
-    max_concurrency: most calls worked on at once.
-    reflection: whether clients may list the calls (gRPC reflection).
-    grace_s: seconds that calls in flight get to finish after SIGTERM.
+    Either `repository` or `triton` says where the graphs are. Durations end in `_s` or `_ms`.
     """
 
-    repository: Path | None = None
-    triton: Address | None = None
-    triton_shared_memory: bool = True
-    listen: Address = Address("127.0.0.1", 50051)
-    metrics: Address | None = None
-    threads: int | None = None
-    max_image_bytes: int = 10 * 2**20
-    max_image_pixels: int = 4096 * 4096
-    max_message_bytes: int = 64 * 2**20
-    max_batch: int = 64
-    max_concurrency: int = 16
-    reflection: bool = True
-    grace_s: float = 20.0
+    repository: Path | None = _is(None, "DIR", "folder of graphs to run in this process")
+    triton: Address | None = _is(
+        None, "HOST:PORT", "Triton server that runs the graphs instead (gRPC)"
+    )
+    triton_shared_memory: bool = _is(
+        True, "", "pass pictures through shared memory when Triton is on this host"
+    )
+    listen: Address = _is(
+        Address("127.0.0.1", 50051), "HOST:PORT", "where gRPC listens; port 0 is any free port"
+    )
+    metrics: Address | None = _is(
+        None, "HOST:PORT", "where HTTP answers /metrics, /livez and /readyz; default: nowhere"
+    )
+    workers: int = _is(
+        1, "PROCESSES", "processes that share the port; limits hold for each of them", 1, 256
+    )
+    reuse_port: bool = _is(
+        False, "", "let another server take over on the same port while this one stops"
+    )
+    threads: int | None = _is(
+        None, "COUNT", "CPU threads per graph and for pictures; default: all there are", 1, 1024
+    )
+    batch_delay_ms: float = _is(
+        0.0, "MS", "how long an idle engine waits for more faces to run together", 0, 1000
+    )
+    max_image_bytes: int = _is(10 * 2**20, "BYTES", "largest encoded picture")
+    max_image_pixels: int = _is(4096 * 4096, "PIXELS", "largest picture, width times height")
+    max_message_bytes: int = _is(64 * 2**20, "BYTES", "largest request", 1, 2**31 - 1)
+    max_batch: int = _is(64, "FACES", "most faces in a list", 1, 65536)
+    max_distances: int = _is(65536, "DISTANCES", "most distances in one reply", 1, 2**22)
+    max_concurrency: int = _is(16, "CALLS", "most calls worked on at once", 1, 65536)
+    max_queue: int = _is(
+        64, "CALLS", "most calls that wait for a place; more are refused", 0, 65536
+    )
+    max_concurrency_per_token: int | None = _is(
+        None, "CALLS", "most calls of one token, waiting ones too; default: no bound", 1, 65536
+    )
+    max_stream_in_flight: int = _is(
+        32, "FACES", "most faces of one stream worked on at once", 1, 4096
+    )
+    tls_certificate: Path | None = _is(
+        None, "FILE", "PEM certificate chain; read again when it changes; default: no TLS"
+    )
+    tls_key: Path | None = _is(None, "FILE", "PEM private key of the certificate")
+    tls_client_ca: Path | None = _is(
+        None, "FILE", "PEM certificates that sign clients: each must show one (mutual TLS)"
+    )
+    tokens: Path | None = _is(
+        None, "FILE", "`NAME TOKEN` per line: calls need one; read again when it changes"
+    )
+    reflection: bool = _is(True, "", "let clients list the calls (gRPC reflection)")
+    log_format: LogFormat = _is("json", "json|text", "one JSON object or one text per log line")
+    otlp: Address | None = _is(
+        None, "HOST:PORT", "collector of OpenTelemetry spans (OTLP over gRPC); default: none"
+    )
+    drain_s: float = _is(
+        5.0, "SECONDS", "after SIGTERM, serve on so long while health says NOT_SERVING", 0, 3600
+    )
+    grace_s: float = _is(20.0, "SECONDS", "then, time for calls in flight to finish", 0, 3600)
+    max_connection_age_s: float = _is(
+        600.0,
+        "SECONDS",
+        "age, give or take 10 %, at which clients are asked to connect anew, so that new servers "
+        "get their share; calls in flight finish",
+        1,
+        86400,
+    )
 
-    @classmethod
-    def from_args(cls, argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
-        """Read flags, then WSTAR_ variables, then defaults.
-
-        Raises SystemExit with status 2 and a line on stderr for a value that is not allowed.
-        """
-        parser, readers = _parser()
-        for name, read in readers.items():
-            variable = f"WSTAR_{name.upper()}"
-            if variable in environ:
-                try:
-                    parser.set_defaults(**{name: read(environ[variable])})
-                except argparse.ArgumentTypeError as error:
-                    parser.error(f"{variable}: {error}")
-        found = vars(parser.parse_args(argv))
-        if (found["repository"] is None) == (found["triton"] is None):
-            found_both = f"both: {found['repository']} and {found['triton']}"
-            parser.error(
-                "the graphs are either in --repository DIR (WSTAR_REPOSITORY) or on "
-                "--triton HOST:PORT (WSTAR_TRITON), found "
-                + ("neither" if found["triton"] is None else found_both)
+    def __post_init__(self) -> None:
+        """Refuse settings that do not fit together; InvalidInput names one of them."""
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            there = "tls_key" if self.tls_certificate is None else "tls_certificate"
+            missing = "tls_certificate" if self.tls_certificate is None else "tls_key"
+            raise InvalidInput(missing, "nothing", f"a file, where {there} is one")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise InvalidInput("tls_client_ca", str(self.tls_client_ca), "only with TLS")
+        if self.max_concurrency_per_token is not None and self.tokens is None:
+            raise InvalidInput(
+                "max_concurrency_per_token", self.max_concurrency_per_token, "only with tokens"
             )
-        return cls(**found)
 
-
-def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[str], Any]]]:
-    """Describe the flags; the second part reads the text of each setting, by name."""
-    parser = argparse.ArgumentParser(
-        prog="wstar-serve",
-        description="Serve a repository of wstar graphs over gRPC.",
-        epilog="Every flag is also a variable: --max-batch is WSTAR_MAX_BATCH. Flags win.",
-    )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {wstar.__version__}")
-    default = Settings()
-    readers: dict[str, Callable[[str], Any]] = {
-        "repository": Path,
-        "triton_shared_memory": _boolean,
-        "reflection": _boolean,
-    }
-
-    def add(flag: str, read: Callable[[str], Any], unit: str, text: str) -> None:
-        name = flag.replace("-", "_")
-        value = getattr(default, name)
-        readers[name] = read
-        shown = "" if value is None else f" (default: {value})"
-        parser.add_argument(f"--{flag}", type=read, metavar=unit, default=value, help=text + shown)
-
-    parser.add_argument(
-        "--repository", type=Path, metavar="DIR", help="folder of graphs to run in this process"
-    )
-    add("triton", Address.parse, "HOST:PORT", "Triton server that runs the graphs instead (gRPC)")
-    parser.add_argument(
-        "--triton-shared-memory",
-        action=argparse.BooleanOptionalAction,
-        default=default.triton_shared_memory,
-        help="pass pictures through it when Triton is on this host (default: yes)",
-    )
-    add("listen", Address.parse, "HOST:PORT", "where gRPC listens; port 0 is any free port")
-    add("metrics", Address.parse, "HOST:PORT", "where Prometheus scrapes; default: nowhere")
-    add(
-        "threads", _whole, "COUNT", "CPU threads per graph and for pictures; default: all there are"
-    )
-    add("max-image-bytes", _whole, "BYTES", "largest encoded picture")
-    add("max-image-pixels", _whole, "PIXELS", "largest picture, width times height")
-    add("max-message-bytes", _whole, "BYTES", "largest request")
-    add("max-batch", _whole, "FACES", "most faces in a list")
-    add("max-concurrency", _whole, "CALLS", "most calls worked on at once; more are refused")
-    parser.add_argument(
-        "--reflection",
-        action=argparse.BooleanOptionalAction,
-        default=default.reflection,
-        help="let clients list the calls (default: yes)",
-    )
-    add("grace-s", _seconds, "SECONDS", "time for calls in flight to finish after SIGTERM")
-    return parser, readers
-
-
-def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"found {text!r}, allowed: a whole number above 0")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0.0 <= value <= 3600.0:
-        raise argparse.ArgumentTypeError(f"found {text!r}, allowed: 0 to 3600 seconds")
-    return value
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() not in _TRUE + _FALSE:
-        raise argparse.ArgumentTypeError(
-            f"found {text!r}, allowed: {', '.join(_TRUE)} or {', '.join(_FALSE)}"
-        )
-    return text.lower() in _TRUE
+    def check_graphs(self) -> None:
+        """Refuse a server that is told of no graphs, or of two sets; InvalidInput."""
+        if (self.repository is None) == (self.triton is None):
+            found = f"both: {self.repository} and {self.triton}"
+            raise InvalidInput(
+                "repository",
+                "neither" if self.triton is None else found,
+                "the graphs are either in --repository DIR (WSTAR_REPOSITORY) or on "
+                "--triton HOST:PORT (WSTAR_TRITON)",
+            )

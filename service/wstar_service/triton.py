@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import math
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -17,12 +16,13 @@ from tritonclient.utils import InferenceServerException
 from wstar.errors import ContractMismatch, DeadlineExceeded, RunnerUnavailable
 from wstar.graphs import GraphSpec, Space, TensorSpec, flow_name
 from wstar.space import SpaceManifest, agreed_graphs
-from wstar_service.contract import joined, parts
-from wstar_service.runner import Array, remaining_s
+from wstar_service.contract import OPTIONAL_GRAPH, joined, not_served, parts
+from wstar_service.runner import Array, Observer, remaining_s
 from wstar_service.settings import Address
+from wstar_service.stages import stage
 from wstar_service.triton_errors import failure
 from wstar_service.triton_models import Model, manifests_of
-from wstar_service.triton_regions import Region, Regions
+from wstar_service.triton_regions import Region, Regions, same_host
 
 Reply = TypeVar("Reply")
 
@@ -45,9 +45,9 @@ _CHANNEL = [
 class TritonRunner:
     """A connection to one Triton server whose models were compared with the contract.
 
-    Each run names the version that was compared, and the server is looked at every 2 s: when
-    it is gone, any model's version, tensors or manifest changed, or a model that failed fails
-    again, `lost` returns and no run is answered any more. Then another runner has to be opened.
+    Each run names the version that was compared, and the server is looked at every 2 s: when it
+    is gone, a version, tensor or manifest changed, the generator came or went, or a model that
+    failed fails again, `lost` returns and no run is answered any more: open another runner then.
     """
 
     def __init__(
@@ -58,20 +58,27 @@ class TritonRunner:
         specs: Sequence[GraphSpec],
         *,
         shared_memory: bool,
+        observer: Observer | None = None,
     ) -> None:
         self._wire = wire
         self._models = models
         self._manifests = manifests
         self._specs = {spec.name: spec for spec in specs}
-        self._regions = Regions(wire, usable=shared_memory and _here(wire.target.host))
+        self._observer = observer
+        self._regions = Regions(wire, usable=shared_memory and same_host(wire.target.host))
         self._doubted: set[str] = set()
         self._watch = asyncio.ensure_future(self._watched())
 
     @classmethod
-    async def open(cls, target: Address, shared_memory: bool) -> TritonRunner:
+    async def open(
+        cls, target: Address, shared_memory: bool, *, observer: Observer | None = None
+    ) -> TritonRunner:
         """Connect, read the manifests of all spaces, and compare every model.
 
+        A Triton that has no model `generator` ready is served without it.
+
         shared_memory: whether pictures pass through it when Triton answers on this host.
+        observer: is told of every request that Triton answered.
 
         Raises
         ------
@@ -87,8 +94,11 @@ class TritonRunner:
             specs = agreed_graphs(manifests, "manifest")
             models |= await wire.models([s.name for s in specs if s.name not in models])
             for spec in specs:
-                models[spec.name].check(spec)
-            return cls(wire, models, manifests, specs, shared_memory=shared_memory)
+                if spec.name in models:
+                    models[spec.name].check(spec)
+            return cls(
+                wire, models, manifests, specs, shared_memory=shared_memory, observer=observer
+            )
         except BaseException:
             await wire.close()
             raise
@@ -97,6 +107,11 @@ class TritonRunner:
     def description(self) -> str:
         """Engine and version."""
         return f"Triton {self._wire.version}"
+
+    @property
+    def graphs(self) -> frozenset[str]:
+        """Names of the graphs served."""
+        return frozenset(self._models)
 
     async def manifests(self) -> Mapping[Space, SpaceManifest]:
         """Return the manifest of each space."""
@@ -107,13 +122,17 @@ class TritonRunner:
 
         Raises
         ------
-        RunnerUnavailable: Triton is lost or the model failed.
+        RunnerUnavailable: Triton is lost, or the model failed or is not served.
         ContractMismatch: an output of another type or shape.
         Overloaded, DeadlineExceeded: Triton's queue is full, or it would answer too late.
         """
+        if graph not in self._models:
+            raise not_served(graph)
         spec = self._specs[graph]
         try:
-            return joined([await self._infer(spec, part) for part in parts(arrays, spec.max_batch)])
+            with stage(graph):
+                found = [await self._infer(spec, p) for p in parts(arrays, spec.max_batch)]
+            return joined(found)
         except RunnerUnavailable:
             self._doubted.add(graph)
             raise
@@ -144,10 +163,13 @@ class TritonRunner:
             inputs = [_given(t, arrays[t.name], regions.get(t.name)) for t in spec.inputs]
             outputs = [_wanted(t, batch, regions.get(t.name)) for t in spec.outputs]
             reply = await self._wire.infer(model, inputs, outputs)
-            return {
+            found = {
                 t.name: _taken(spec.name, t, batch, reply, regions.get(t.name))
                 for t in spec.outputs
             }
+        if self._observer is not None:
+            self._observer.ran(spec.name, batch)
+        return found
 
     async def _watched(self) -> None:
         late = 0
@@ -164,8 +186,8 @@ class TritonRunner:
                 self._wire.lose(str(error))
 
     async def _look(self) -> None:
-        models = await self._wire.models(list(self._models))
-        changed = [name for name in models if models[name] != self._models[name]]
+        models = await self._wire.models(list(self._specs))
+        changed = [name for name in self._specs if models.get(name) != self._models.get(name)]
         if changed:
             self._wire.lose(f"changed: {', '.join(changed)}")
         # Triton says ready of a model whose backend process has died. One failure may have been
@@ -200,9 +222,11 @@ class Wire:
         self.version = str(answer.version)
 
     async def models(self, names: Sequence[str]) -> dict[str, Model]:
-        """Ask for what Triton says of its models; raises ContractMismatch for one it has not."""
+        """Ask for what Triton says of its models; raises ContractMismatch for one it has not
+        ready, and leaves that out if it is the optional one.
+        """
         found = await asyncio.gather(*(self._model(name) for name in names))
-        return dict(zip(names, found, strict=True))
+        return {model.name: model for model in found if model is not None}
 
     async def infer(
         self,
@@ -252,7 +276,7 @@ class Wire:
         """End the connection."""
         await self._client.close()
 
-    async def _model(self, name: str) -> Model:
+    async def _model(self, name: str) -> Model | None:
         try:
             return Model.read(
                 *await asyncio.gather(
@@ -262,6 +286,8 @@ class Wire:
             )
         except InferenceServerException as error:
             if error.status() in ("StatusCode.NOT_FOUND", "StatusCode.INVALID_ARGUMENT"):
+                if name == OPTIONAL_GRAPH:
+                    return None
                 text = error.message()
                 raise ContractMismatch(name, "model", "a model that is ready", text) from error
             raise failure(f"graph {name!r}", error.status(), error.message()).error from error
@@ -285,20 +311,12 @@ class Wire:
             raise RunnerUnavailable(f"{what}: the connection to Triton was closed") from None
 
 
-def _here(host: str) -> bool:
-    """Whether an address is one of this host, where Triton may see the same shared memory."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _given(tensor: TensorSpec, array: Array, region: Region | None) -> InferInput:
     found = InferInput(tensor.name, list(array.shape), _DATATYPES[tensor.dtype])
     if region is None:
         found.set_data_from_numpy(array)
     else:
-        np.copyto(_view(region, array.shape), array)
+        np.copyto(region.view(array.shape), array)
         found.set_shared_memory(region.name, array.nbytes)
     return found
 
@@ -324,13 +342,9 @@ def _taken(
     if described != expected:
         raise ContractMismatch(graph, f"output {tensor.name!r}", expected, described)
     if region is not None:
-        return _view(region, (batch, *tensor.shape)).copy()
+        return region.view((batch, *tensor.shape)).copy()
     try:
         array: Array = reply.as_numpy(tensor.name)
     except ValueError as error:
         raise ContractMismatch(graph, f"output {tensor.name!r}", expected, error) from error
     return array
-
-
-def _view(region: Region, shape: tuple[int, ...]) -> Array:
-    return np.frombuffer(region.memory, np.uint8, math.prod(shape)).reshape(shape)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
+import math
 import mmap
 import os
 import secrets
@@ -12,6 +14,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from wstar.errors import WstarError
 
@@ -25,6 +30,14 @@ _FREE_EVERY_S = 0.2
 _FREE_TRIES = 300
 _CLOSE_S = 2.0
 _LOG = logging.getLogger("wstar.triton")
+
+
+def same_host(host: str) -> bool:
+    """Whether an address is one of this host, where Triton may see the same shared memory."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Registry(Protocol):
@@ -43,6 +56,10 @@ class Region:
 
     name: str
     memory: mmap.mmap
+
+    def view(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """Its first bytes as an array: no copy."""
+        return np.frombuffer(self.memory, np.uint8, math.prod(shape)).reshape(shape)
 
 
 class Regions:

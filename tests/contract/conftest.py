@@ -15,8 +15,10 @@ import pytest
 from google.protobuf.message import Message
 from grpc_status import rpc_status
 
-from wstar.cli import SERVER_VARIABLE, main
+from wstar.arguments import SERVER_VARIABLE
+from wstar.cli import main
 from wstar.codes import Code
+from wstar.errors import ImageError
 from wstar.graphs import Space
 from wstar.v1 import wstar_pb2 as pb
 from wstar.v1.wstar_pb2_grpc import (
@@ -82,14 +84,20 @@ class Canned(LatentSpaceServiceServicer):
                 max_batch=MAX_BATCH,
                 max_concurrency=4,
                 max_message_bytes=MAX_MESSAGE_BYTES,
+                max_queue=8,
+                max_stream_in_flight=2,
+                max_distances=1000,
             ),
             runner="canned runner",
+            capabilities=["embed", "distance", "classify", "edit"],
         )
 
     def Embed(self, request: pb.EmbedRequest, context: grpc.ServicerContext) -> pb.EmbedResponse:
         """Codes filled with the number of each face."""
         self._receive(request, context)
-        reply = pb.EmbedResponse(space_id=SPACE_ID, timings=pb.Timings(total_ms=2.0, graphs_ms=1.0))
+        reply = pb.EmbedResponse(
+            space_id=SPACE_ID, timings=pb.Timings(total_ms=2.0, stage_ms={"encoder": 1.0})
+        )
         for face in request.faces:
             found = Code(np.full((2, 512), _number(face), np.float32), Space.W_STAR, SPACE_ID)
             message = found.to_message()
@@ -99,6 +107,35 @@ class Canned(LatentSpaceServiceServicer):
                 scores=scores(0.0, 2.0, -2.0) if request.include_scores else (),
             )
         return reply
+
+    def EmbedStream(
+        self, requests: Iterator[pb.EmbedStreamRequest], context: grpc.ServicerContext
+    ) -> Iterator[pb.EmbedStreamResponse]:
+        """Codes filled with the number of each face; "late" is answered after the next face.
+
+        "bad" is no picture, and "foreign" has a code of another space.
+        """
+        late: list[pb.EmbedStreamResponse] = []
+        for request in requests:
+            self._receive(request, context)
+            data = request.face.picture.data
+            space_id = "foreign" if data == b"foreign" else SPACE_ID
+            half = request.dtype == pb.DTYPE_F16
+            values = np.full((2, 512), _number(request.face), np.float16 if half else np.float32)
+            reply = pb.EmbedStreamResponse(id=request.id, space_id=space_id)
+            if data == b"bad":
+                refused = ImageError("face.picture.data", data, "a picture")
+                reply.error.code, reply.error.message = 3, str(refused)
+                reply.error.reason, reply.error.field = "IMAGE_ERROR", refused.field
+            else:
+                found = Code(values, Space.W_STAR, space_id)
+                reply.embedding.code.CopyFrom(found.to_message())
+            if data == b"late":
+                late.append(reply)
+                continue
+            yield reply
+            yield from late
+            late.clear()
 
     def Distance(
         self, request: pb.DistanceRequest, context: grpc.ServicerContext
@@ -139,6 +176,10 @@ class Canned(LatentSpaceServiceServicer):
                     code=code(strength).to_message(),
                     scores=scores(strength, 0.0),
                     squared_distance_moved=strength**2,
+                    scale=0.5 if request.HasField("max_squared_distance") else 1.0,
+                    remeasured=pb.Remeasured(scores=scores(0.0, 1.0), squared_distance_moved=9.0)
+                    if request.remeasure
+                    else None,
                 )
                 for strength in request.strengths or [1.0]
             ],

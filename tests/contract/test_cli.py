@@ -48,7 +48,7 @@ def test_embed_writes_codes_once(
     assert [code.values[0, 0] for code in codes] == [1.0, 2.0]
     written = output.read_bytes()
     assert wstar("embed", faces[0], "--output", output) == 2
-    assert "--force" in capsys.readouterr().err
+    assert "--force replaces it" in capsys.readouterr().err
     assert output.read_bytes() == written
     assert wstar("embed", faces[0], "--output", output, "--force", "--json") == 0
     assert printed(capsys)["shape"] == [1, 2, 512]
@@ -59,7 +59,7 @@ def test_embed_writes_codes_once(
 def test_a_failed_embed_leaves_no_file(
     wstar: Wstar, canned: Canned, faces: list[Path], tmp_path: Path
 ) -> None:
-    canned.error = Overloaded("the limit of 16 calls at once", 0.5)
+    canned.error = ZeroDivisionError("secret")
     assert wstar("embed", *faces, "--output", tmp_path / "codes.npz") == 1
     assert not (tmp_path / "codes.npz").exists()
 
@@ -138,6 +138,31 @@ def test_edit_writes_one_picture_per_strength(
     assert wstar(*edit, "--step", "Smiling=1") == 2
     assert "--force" in capsys.readouterr().err
     assert wstar(*edit, "--step", "Smiling=1", "--force") == 0
+
+
+def test_an_edit_in_a_budget_shows_what_was_made_and_seen(
+    wstar: Wstar,
+    canned: Canned,
+    faces: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    edit = ("edit", faces[0], "--output", tmp_path / "out.png", "--set", "Smiling=0.9", "--force")
+    assert wstar(*edit, "--max-squared-distance", "0.25", "--remeasure") == 0
+    (request,) = canned.requests
+    assert (request.max_squared_distance, request.remeasure) == (0.25, True)
+    lines = [re.split("  +", line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["picture", "strength", "scale", "squared distance moved", "Smiling"]
+    assert lines[3] == [str(tmp_path / "out.png"), "1", "0.5", "1", "0.731"]
+    assert lines[4] == ["(picture remeasured)", "9", "0.500"]
+    assert wstar(*edit, "--json") == 0
+    (result,) = printed(capsys)["results"]
+    assert result["scale"] == 1.0
+    assert "remeasured" not in result
+    assert wstar(*edit, "--remeasure", "--json") == 0
+    (result,) = printed(capsys)["results"]
+    assert result["remeasured"]["probabilities"]["Male"] == pytest.approx(0.7311, abs=1e-4)
+    assert not canned.requests[-1].HasField("max_squared_distance")
 
 
 def test_edit_refuses_what_cannot_be(
@@ -276,17 +301,12 @@ def test_a_missing_picture_and_a_missing_server(
     assert "127.0.0.1:1" in capsys.readouterr().err
 
 
-def test_codes_on_disk_need_no_wstar_to_be_read(
+def test_a_file_of_codes_is_readable_by_others_as_any_new_file_is(
     wstar: Wstar, faces: list[Path], tmp_path: Path
 ) -> None:
-    output = tmp_path / "codes.npz"
-    assert wstar("embed", *faces, "--f16", "--output", output) == 0
-    with np.load(output) as arrays:
-        assert set(arrays) == {"codes", "names", "space", "space_id"}
-        assert arrays["codes"].shape == (2, 2, 512)
-        assert str(arrays["space_id"]) == "w_star-canned"
-    # Readable by others as any new file is.
-    assert output.stat().st_mode & 0o777 == 0o666 & ~_umask()
+    for name in ("codes.npz", "codes.parquet"):
+        assert wstar("embed", *faces, "--output", tmp_path / name) == 0
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o666 & ~_umask()
 
 
 def _umask() -> int:

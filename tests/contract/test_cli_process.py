@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wstar import __version__
-from wstar.cli import SERVER_VARIABLE, main, parser
+from wstar.arguments import SERVER_VARIABLE, parser
+from wstar.cli import main
 from wstar.tables import table
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def test_help_states_units_defaults_and_exit_codes(capsys: pytest.CaptureFixture
         main(["edit", "--help"])
     text = " ".join(capsys.readouterr().out.split())
     parts = ("0 to 1", "SECONDS", "default: 60", "default: W_STAR_ID", "exit codes:")
-    for part in (*parts, ".npz file of one code"):
+    for part in (*parts, "(.npz or .parquet) with one code"):
         assert part in text
     with pytest.raises(SystemExit):
         main(["--version"])

@@ -39,6 +39,7 @@ N, K, PIXELS = 4, len(ATTRIBUTES), SIDE * SIDE * 3
 SCALES = {Space.W_STAR: 2.0, Space.W_STAR_ID: 4.0, Space.W_PLUS: 1.0}
 BIAS = -1.0
 GOLDEN_BYTE = 51
+GRAPHS = frozenset(spec.name for spec in graphs(RESOLUTION, SIDE))
 
 
 @dataclass
@@ -126,14 +127,14 @@ class World:
         base = Settings(Path(), listen=local, threads=1, grace_s=5.0)
         chosen = replace(base, **settings)  # type: ignore[arg-type]
         server = Server(chosen)
-        address, metrics = await server.listen()
+        address = await server.listen()
         try:
             async with grpc.aio.insecure_channel(str(address)) as channel:
                 if ready:
                     await server.make_ready(runner)
                 runner.calls.clear()
                 stub: Any = LatentSpaceServiceStub(channel)
-                yield Running(stub, channel, runner, server, metrics)
+                yield Running(stub, channel, runner, server, address)
         finally:
             await server.stop()
 
@@ -150,6 +151,7 @@ class FakeRunner:
     failure: Exception | None = None
     spoiled: Mapping[str, float] = field(default_factory=dict)
     description: str = "fake"
+    graphs: frozenset[str] = GRAPHS
 
     def __post_init__(self) -> None:
         """Start with an open gate."""
@@ -161,6 +163,7 @@ class FakeRunner:
 
     async def run(self, graph: str, **arrays: Array) -> dict[str, Array]:
         """Check the inputs against the contract, then compute."""
+        assert graph in self.graphs
         spec = self.world.specs[graph]
         for tensor in spec.inputs:
             assert arrays[tensor.name].dtype == tensor.dtype
@@ -213,7 +216,7 @@ class Running:
     channel: grpc.aio.Channel
     runner: FakeRunner
     server: Server
-    metrics: Address | None
+    address: Address
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from wstar.attributes import ATTRIBUTES
 from wstar.codes import Code
 from wstar.graphs import Space
-from wstar.images import decode, encode, encoder_input
+from wstar.images import encode, encoder_input
 from wstar.v1 import wstar_pb2 as pb
 
 if TYPE_CHECKING:
@@ -27,7 +28,12 @@ def sigmoid(x: float) -> float:
 
 def test_info_says_what_is_served(world: World) -> None:
     async def scenario() -> pb.GetInfoResponse:
-        async with world.serving(max_batch=7) as running:
+        async with world.serving(
+            max_batch=7,
+            max_queue=9,
+            max_stream_in_flight=5,
+            max_distances=11,
+        ) as running:
             reply: pb.GetInfoResponse = await running.stub.GetInfo(pb.GetInfoRequest())
             return reply
 
@@ -38,8 +44,34 @@ def test_info_says_what_is_served(world: World) -> None:
     assert dict(info.spaces[0].labels) == {"world": "linear"}
     assert tuple(info.attributes) == ATTRIBUTES
     assert (info.n, info.resolution, info.encoder_side, info.runner) == (4, 8, 8, "fake")
-    assert info.limits.max_batch == 7
     assert info.version
+    assert list(info.capabilities) == ["embed", "distance", "classify", "edit"]
+    limits = {field.name: value for field, value in info.limits.ListFields()}
+    assert limits == {
+        "max_image_bytes": 10 * 2**20,
+        "max_image_pixels": 4096 * 4096,
+        "max_batch": 7,
+        "max_concurrency": 16,
+        "max_message_bytes": 64 * 2**20,
+        "max_queue": 9,
+        "max_stream_in_flight": 5,
+        "max_distances": 11,
+    }
+
+
+def test_a_bound_per_token_is_told_where_there_are_tokens(world: World, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("someone 0123456789abcdef\n")
+
+    async def scenario() -> tuple[int, int]:
+        async with world.serving() as running:
+            free = await running.stub.GetInfo(pb.GetInfoRequest())
+        async with world.serving(tokens=tokens, max_concurrency_per_token=3) as running:
+            metadata = (("authorization", "Bearer 0123456789abcdef"),)
+            bound = await running.stub.GetInfo(pb.GetInfoRequest(), metadata=metadata)
+        return free.limits.max_concurrency_per_token, bound.limits.max_concurrency_per_token
+
+    assert asyncio.run(scenario()) == (0, 3)
 
 
 def test_embed_reads_pictures_and_carries_codes_over(world: World) -> None:
@@ -74,8 +106,8 @@ def test_embed_reads_pictures_and_carries_codes_over(world: World) -> None:
         ("flow_inverse", 1),
     ]
     timings = reply.timings
-    assert 0 < timings.graphs_ms <= timings.total_ms
-    assert 0 < timings.decode_ms <= timings.total_ms
+    assert 0 < timings.stage_ms["decode"] <= timings.total_ms
+    assert "encode" not in timings.stage_ms
 
 
 def test_landmarks_choose_the_part_of_the_picture(world: World) -> None:
@@ -114,70 +146,6 @@ def test_embed_runs_only_what_is_asked_for(world: World) -> None:
     assert float(code.values[0, 0]) == float(np.float16(0.8))
 
 
-@pytest.mark.parametrize("half", [False, True])
-def test_plain_distances_between_codes_run_no_graph(world: World, half: bool) -> None:
-    async def scenario() -> tuple[pb.DistanceResponse, list[tuple[str, int]]]:
-        async with world.serving() as running:
-            request = pb.DistanceRequest(
-                a=[world.code(0, half=half), world.code(255, half=half)],
-                b=[world.code(255, half=half), world.code(255, half=half)],
-            )
-            return await running.stub.Distance(request), list(running.runner.calls)
-
-    reply, calls = asyncio.run(scenario())
-    assert calls == []
-    assert (reply.rows, reply.columns, reply.space_id) == (2, 1, "w_star-test")
-    # 192 of 2048 numbers differ by 2.
-    assert reply.distances[0].squared_distance == pytest.approx(192 * 4 / 2048)
-    assert reply.distances[0].distance == pytest.approx(0.375**0.5)
-    assert reply.distances[0].percentile == pytest.approx(37.5)
-    assert reply.distances[1].squared_distance == 0
-    assert not reply.distances[0].shares
-
-
-def test_distance_matrix_mixes_pictures_and_codes(world: World) -> None:
-    async def scenario() -> pb.DistanceResponse:
-        async with world.serving() as running:
-            request = pb.DistanceRequest(
-                a=[world.face(0), world.code(255, Space.W_STAR_ID)],
-                b=[world.face(255), world.code(0, Space.W_PLUS), world.code(127.5)],
-                mode=pb.DISTANCE_MODE_MATRIX,
-                space=pb.SPACE_W_STAR_ID,
-            )
-            reply: pb.DistanceResponse = await running.stub.Distance(request)
-            return reply
-
-    reply = asyncio.run(scenario())
-    assert (reply.rows, reply.columns, reply.space_id) == (2, 3, "w_star_id-test")
-    found = [distance.squared_distance for distance in reply.distances]
-    # Numbers differ by 4, in W_STAR_ID, where the bytes differ by 255.
-    np.testing.assert_allclose(found, np.multiply([1, 0, 0.25, 0, 1, 0.25], 1.5), atol=1e-6)
-
-
-def test_distance_explained_and_without_an_attribute(world: World) -> None:
-    async def scenario() -> tuple[pb.DistanceResponse, list[tuple[str, int]]]:
-        async with world.serving() as running:
-            request = pb.DistanceRequest(
-                a=[world.code(0)],
-                b=[world.code(255)],
-                explain=True,
-                ignore_attributes=[ATTRIBUTES[7], ATTRIBUTES[9], ATTRIBUTES[7]],
-            )
-            return await running.stub.Distance(request), list(running.runner.calls)
-
-    reply, calls = asyncio.run(scenario())
-    assert sorted(calls) == [("classifiers", 2)]
-    (distance,) = reply.distances
-    # Each of the 40 attributes explains the one number it reads: 2 * 2 / 2048.
-    assert distance.squared_distance == pytest.approx(0.375 - 2 * 4 / 2048)
-    assert distance.percentile == pytest.approx(37.5)
-    shares = {share.attribute: share.share for share in distance.shares}
-    assert list(shares) == list(ATTRIBUTES)
-    assert shares[ATTRIBUTES[7]] == pytest.approx(4 / 2048)
-    assert sum(shares.values()) == pytest.approx(40 * 4 / 2048)
-    assert sum(shares.values()) + distance.residual == pytest.approx(0.375)
-
-
 def test_classify_answers_in_the_order_asked_for(world: World) -> None:
     async def scenario() -> tuple[pb.ClassifyResponse, pb.ClassifyResponse]:
         async with world.serving() as running:
@@ -202,80 +170,63 @@ def test_classify_answers_in_the_order_asked_for(world: World) -> None:
     assert [score.attribute for score in every.classifications[0].scores] == list(ATTRIBUTES)
 
 
-def test_step_edit_moves_one_number_and_the_picture(world: World) -> None:
-    async def scenario() -> tuple[pb.EditResponse, list[tuple[str, int]]]:
-        async with world.serving() as running:
-            request = pb.EditRequest(
-                face=world.face(51),
-                edits=[pb.AttributeEdit(attribute=ATTRIBUTES[5], step=1.6)],
-                strengths=[0, 1, -0.5],
-            )
-            return await running.stub.Edit(request), list(running.runner.calls)
-
-    reply, calls = asyncio.run(scenario())
-    assert reply.space_id == "w_star_id-test"
-    assert reply.scores_before[5].logit == pytest.approx(2 * 0.8 - 1, abs=CLOSE)
-    assert [result.strength for result in reply.results] == [0, 1, -0.5]
-    # All strengths are one batch; flow measures the face before together with them.
-    assert calls == [
-        ("encoder", 1),
-        ("flow_id", 1),
-        ("flow_id_inverse", 3),
-        ("flow_id", 3),
-        ("flow", 4),
-        ("generator", 3),
+def test_a_face_of_a_stream_is_answered_like_one_alone(world: World) -> None:
+    """Whatever a face is and whatever is asked: same codes, same scores, under its id."""
+    faces = [world.face(102), world.code(51, Space.W_STAR_ID), world.code(25.5, half=True)]
+    asked: list[dict[str, Any]] = [
+        {},
+        {"space": pb.SPACE_W_PLUS, "include_scores": True},
+        {"dtype": pb.DTYPE_F16, "include_w_plus": True, "include_scores": True},
     ]
-    for result in reply.results:
-        moved = 1.6 * result.strength
-        code = Code.from_message(result.code, "code").values
-        expected = world.values(51, Space.W_STAR_ID)
-        expected[0, 5] += moved
-        np.testing.assert_allclose(code, expected, atol=CLOSE)
-        assert result.code.space == pb.SPACE_W_STAR_ID
-        assert result.scores[5].logit == pytest.approx(2 * (0.8 + moved) - 1, abs=CLOSE)
-        assert result.scores[6].logit == pytest.approx(2 * 0.8 - 1, abs=CLOSE)
-        # W_STAR is W_STAR_ID divided by 2.
-        assert result.squared_distance_moved == pytest.approx((moved / 2) ** 2 / 2048, abs=1e-9)
-        picture = decode(result.picture, max_bytes=10**6, max_pixels=64).ravel()
-        assert picture[5] == round(min(1.0, max(0.0, 0.2 + moved / 4)) * 255)
-        assert picture[6] == 51
 
-
-def test_targeted_edit_reaches_the_probability_and_holds_the_rest(world: World) -> None:
-    async def scenario() -> pb.EditResponse:
+    async def scenario() -> None:
         async with world.serving() as running:
-            request = pb.EditRequest(
-                face=world.code(51),
-                edits=[pb.AttributeEdit(attribute=ATTRIBUTES[0], target_probability=0.9)],
-                preserve=[ATTRIBUTES[1]],
-                space=pb.SPACE_W_STAR,
-                format=pb.IMAGE_FORMAT_JPEG,
-            )
-            reply: pb.EditResponse = await running.stub.Edit(request)
+            for i, face in enumerate(faces):
+                for j, fields in enumerate(asked):
+                    alone = await running.stub.Embed(pb.EmbedRequest(faces=[face], **fields))
+                    stream = running.stub.EmbedStream()
+                    await stream.write(pb.EmbedStreamRequest(id=f"{i}/{j}", face=face, **fields))
+                    await stream.done_writing()
+                    found = await stream.read()
+                    assert found.id == f"{i}/{j}"
+                    assert found.embedding == alone.embeddings[0]
+                    assert found.space_id == alone.space_id
+                    assert 0 < found.timings.total_ms
+                    assert ("decode" in found.timings.stage_ms) == (i == 0)
+
+    asyncio.run(scenario())
+
+
+def test_many_pictures_of_one_call_keep_their_order(world: World) -> None:
+    """More than one turn of a thread: small ones, and one large enough to end a turn."""
+    levels = [3, 250, 7, 90, 91, 92, 8, 200]
+    sides = [8, 8, 2000, 8, 64, 8, 1500, 8]
+    faces = [
+        pb.Face(picture=pb.Picture(data=world.picture(level, side)))
+        for level, side in zip(levels, sides, strict=True)
+    ]
+
+    async def scenario() -> pb.EmbedResponse:
+        async with world.serving() as running:
+            request = pb.EmbedRequest(faces=faces, space=pb.SPACE_W_PLUS)
+            reply: pb.EmbedResponse = await running.stub.Embed(request)
             return reply
 
-    reply = asyncio.run(scenario())
-    (result,) = reply.results
-    assert result.strength == 1
-    assert result.scores[0].probability == pytest.approx(0.9, abs=1e-6)
-    for k in range(1, 40):
-        assert result.scores[k].logit == pytest.approx(reply.scores_before[k].logit, abs=1e-5)
-    # Attribute 1 reads numbers 0 and 1: holding it moves number 1 back by what number 0 gained.
-    change = (float(np.log(9)) - (4 * 0.2 - 1)) / 2
-    code = Code.from_message(result.code, "code").values
-    assert code[0, 0] == pytest.approx(0.4 + change, abs=CLOSE)
-    assert code[0, 1] == pytest.approx(0.4 - change, abs=CLOSE)
-    assert result.squared_distance_moved == pytest.approx(2 * change**2 / 2048, rel=1e-5)
-    assert result.picture.startswith(b"\xff\xd8\xff")
+    found = [Code.from_message(e.code, "code").values for e in asyncio.run(scenario()).embeddings]
+    np.testing.assert_allclose([255 * code[0, 0] for code in found], levels, atol=1e-4)
 
 
-def test_edit_without_edits_renders_the_face(world: World) -> None:
-    async def scenario() -> pb.EditResponse:
+def test_many_pictures_of_one_call_do_not_hold_up_one_of_another(world: World) -> None:
+    """Also where several pictures fit into one turn of a thread."""
+    large = pb.Face(picture=pb.Picture(data=world.picture(51, side=400)))
+
+    async def scenario() -> int:
         async with world.serving() as running:
-            request = pb.EditRequest(face=world.face(77), format=pb.IMAGE_FORMAT_WEBP)
-            reply: pb.EditResponse = await running.stub.Edit(request)
-            return reply
+            many = asyncio.ensure_future(running.stub.Embed(pb.EmbedRequest(faces=[large] * 64)))
+            await asyncio.sleep(0.01)
+            await running.stub.Embed(pb.EmbedRequest(faces=[world.face()]))
+            first = running.runner.calls[0]
+            await many
+            return first[1]
 
-    (result,) = asyncio.run(scenario()).results
-    assert result.squared_distance_moved == pytest.approx(0, abs=1e-12)
-    assert result.picture.startswith(b"RIFF")
+    assert asyncio.run(scenario()) == 1

@@ -61,12 +61,12 @@ async def health(channel: grpc.aio.Channel) -> bool:
 
 @asynccontextmanager
 async def kept(
-    opened: Callable[[], Awaitable[FakeRunner]],
+    opened: Callable[[], Awaitable[FakeRunner]], failed: Callable[[], None]
 ) -> AsyncIterator[tuple[grpc.aio.Channel, asyncio.Queue[None]]]:
     """Keep a server proved; the queue gets an item at each proof."""
     server = Server(Settings(Path(), listen=Address("127.0.0.1", 0), threads=1))
-    address, _ = await server.listen()
-    keeper = Keeper(server, opened, retry_s=0.05)
+    address = await server.listen()
+    keeper = Keeper(server, opened, 0.05, failed)
     proofs: asyncio.Queue[None] = asyncio.Queue()
     keeping = asyncio.ensure_future(keeper.keep(lambda: proofs.put_nowait(None)))
     try:
@@ -95,8 +95,10 @@ def test_another_engine_is_proved_before_it_serves(world: World) -> None:
             raise runner
         return runner
 
+    failures: list[str] = []
+
     async def scenario() -> None:
-        async with kept(opened) as (channel, proofs):
+        async with kept(opened, lambda: failures.append("proof")) as (channel, proofs):
             stub: Any = LatentSpaceServiceStub(channel)
             request = pb.EmbedRequest(faces=[world.face()])
             await asyncio.wait_for(proofs.get(), 10)
@@ -120,15 +122,19 @@ def test_another_engine_is_proved_before_it_serves(world: World) -> None:
             second.gone.set()
             while await health(channel):
                 await asyncio.sleep(0.01)
+            while not failures:
+                await asyncio.sleep(0.01)
             with pytest.raises(grpc.aio.AioRpcError, match="without its engine") as caught:
                 await stub.Embed(request)
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
     asyncio.run(scenario())
+    # An engine that does not answer has not failed its proof.
+    assert failures == ["proof"]
 
 
 def test_what_cannot_get_better_is_tried_once(world: World) -> None:
-    runner = Renamed(world, spoiled={"flow": 1.0})
+    runner, failures = Renamed(world, spoiled={"flow": 1.0}), []
 
     async def opened() -> FakeRunner:
         return runner
@@ -136,7 +142,7 @@ def test_what_cannot_get_better_is_tried_once(world: World) -> None:
     async def scenario() -> None:
         server = Server(Settings(Path(), listen=Address("127.0.0.1", 0), threads=1))
         await server.listen()
-        keeper = Keeper(server, opened, retry_s=None)
+        keeper = Keeper(server, opened, None, lambda: failures.append("proof"))
         with pytest.raises(ContractMismatch):
             await keeper.keep(lambda: None)
         await server.stop()
@@ -144,5 +150,6 @@ def test_what_cannot_get_better_is_tried_once(world: World) -> None:
 
     asyncio.run(scenario())
     assert runner.closed
+    assert failures == ["proof"]
     # Nobody waits for the proof of a repository on disk.
     assert set(runner.remaining) == {None}

@@ -12,7 +12,7 @@ from wstar_service.settings import Address, Settings
 
 
 def test_defaults() -> None:
-    settings = Settings.from_args(["--repository", "here"], {})
+    settings = read_settings(["--repository", "here"], {})
     assert settings == Settings(Path("here"))
     assert settings.listen == Address("127.0.0.1", 50051)
 
@@ -39,16 +39,16 @@ def test_every_setting_is_a_flag_and_a_variable(used: str, unused: str) -> None:
     expected = dataclasses.replace(every, **{unused: None})  # type: ignore[arg-type]
     texts = {field.name: str(getattr(expected, field.name)) for field in fields}
     variables = {f"WSTAR_{name.upper()}": text for name, text in texts.items()}
-    assert Settings.from_args([], variables) == expected
+    assert read_settings([], variables) == expected
     flags = [
         f"--no-{flag}" if text == "False" else f"--{flag}={text}"
         for flag, text in ((name.replace("_", "-"), text) for name, text in texts.items())
     ]
-    assert Settings.from_args(flags, {}) == expected
+    assert read_settings(flags, {}) == expected
 
 
 def test_flags_win_over_variables() -> None:
-    settings = Settings.from_args(
+    settings = read_settings(
         ["--repository=here", "--max-batch=2", "--reflection"],
         {"WSTAR_MAX_BATCH": "3", "WSTAR_THREADS": "4", "WSTAR_REFLECTION": "no"},
     )
@@ -73,21 +73,21 @@ def test_wrong_values_are_named(
     argv: list[str], environ: dict[str, str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        Settings.from_args(argv, environ)
+        read_settings(argv, environ)
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        Settings.from_args(["--version"], {})
+        read_settings(["--version"], {})
     assert caught.value.code == 0
     assert capsys.readouterr().out.strip() == f"wstar-serve {wstar.__version__}"
 
 
 def test_help_names_units_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        Settings.from_args(["--help"], {})
+        read_settings(["--help"], {})
     text = " ".join(capsys.readouterr().out.split())
     for flag in ("--max-image-bytes BYTES", "--grace-s SECONDS", "--listen HOST:PORT"):
         assert flag in text

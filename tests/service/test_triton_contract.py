@@ -122,10 +122,10 @@ def test_a_graph_of_another_contract_is_refused(own_triton: TritonProcess) -> No
 
 
 def test_an_unloaded_graph_is_missed(own_triton: TritonProcess) -> None:
-    own_triton.unload("generator")
+    own_triton.unload("encoder")
     error = refused(own_triton)
-    own_triton.load("generator")
-    assert (error.graph, error.tensor) == ("generator", "model")
+    own_triton.load("encoder")
+    assert (error.graph, error.tensor) == ("encoder", "model")
 
 
 def loading(triton: TritonProcess, graph: str) -> str:

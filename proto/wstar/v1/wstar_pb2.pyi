@@ -1,3 +1,6 @@
+import datetime
+
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -14,11 +17,11 @@ class Space(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SPACE_W_STAR_ID: _ClassVar[Space]
     SPACE_W_PLUS: _ClassVar[Space]
 
-class DType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+class Dtype(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
-    DTYPE_UNSPECIFIED: _ClassVar[DType]
-    DTYPE_F32: _ClassVar[DType]
-    DTYPE_F16: _ClassVar[DType]
+    DTYPE_UNSPECIFIED: _ClassVar[Dtype]
+    DTYPE_F32: _ClassVar[Dtype]
+    DTYPE_F16: _ClassVar[Dtype]
 
 class DistanceMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -36,9 +39,9 @@ SPACE_UNSPECIFIED: Space
 SPACE_W_STAR: Space
 SPACE_W_STAR_ID: Space
 SPACE_W_PLUS: Space
-DTYPE_UNSPECIFIED: DType
-DTYPE_F32: DType
-DTYPE_F16: DType
+DTYPE_UNSPECIFIED: Dtype
+DTYPE_F32: Dtype
+DTYPE_F16: Dtype
 DISTANCE_MODE_UNSPECIFIED: DistanceMode
 DISTANCE_MODE_PAIRS: DistanceMode
 DISTANCE_MODE_MATRIX: DistanceMode
@@ -55,9 +58,9 @@ class Code(_message.Message):
     DATA_FIELD_NUMBER: _ClassVar[int]
     space: Space
     space_id: str
-    dtype: DType
+    dtype: Dtype
     data: bytes
-    def __init__(self, space: _Optional[_Union[Space, str]] = ..., space_id: _Optional[str] = ..., dtype: _Optional[_Union[DType, str]] = ..., data: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, space: _Optional[_Union[Space, str]] = ..., space_id: _Optional[str] = ..., dtype: _Optional[_Union[Dtype, str]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Point(_message.Message):
     __slots__ = ("x_px", "y_px")
@@ -98,16 +101,19 @@ class Face(_message.Message):
     def __init__(self, picture: _Optional[_Union[Picture, _Mapping]] = ..., code: _Optional[_Union[Code, _Mapping]] = ...) -> None: ...
 
 class Timings(_message.Message):
-    __slots__ = ("decode_ms", "graphs_ms", "encode_ms", "total_ms")
-    DECODE_MS_FIELD_NUMBER: _ClassVar[int]
-    GRAPHS_MS_FIELD_NUMBER: _ClassVar[int]
-    ENCODE_MS_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("total_ms", "stage_ms")
+    class StageMsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     TOTAL_MS_FIELD_NUMBER: _ClassVar[int]
-    decode_ms: float
-    graphs_ms: float
-    encode_ms: float
+    STAGE_MS_FIELD_NUMBER: _ClassVar[int]
     total_ms: float
-    def __init__(self, decode_ms: _Optional[float] = ..., graphs_ms: _Optional[float] = ..., encode_ms: _Optional[float] = ..., total_ms: _Optional[float] = ...) -> None: ...
+    stage_ms: _containers.ScalarMap[str, float]
+    def __init__(self, total_ms: _Optional[float] = ..., stage_ms: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class AttributeScore(_message.Message):
     __slots__ = ("attribute", "logit", "probability")
@@ -124,18 +130,26 @@ class GetInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_image_bytes", "max_image_pixels", "max_batch", "max_concurrency", "max_message_bytes")
+    __slots__ = ("max_image_bytes", "max_image_pixels", "max_batch", "max_concurrency", "max_message_bytes", "max_queue", "max_concurrency_per_token", "max_stream_in_flight", "max_distances")
     MAX_IMAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_IMAGE_PIXELS_FIELD_NUMBER: _ClassVar[int]
     MAX_BATCH_FIELD_NUMBER: _ClassVar[int]
     MAX_CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_QUEUE_FIELD_NUMBER: _ClassVar[int]
+    MAX_CONCURRENCY_PER_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    MAX_STREAM_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    MAX_DISTANCES_FIELD_NUMBER: _ClassVar[int]
     max_image_bytes: int
     max_image_pixels: int
     max_batch: int
     max_concurrency: int
     max_message_bytes: int
-    def __init__(self, max_image_bytes: _Optional[int] = ..., max_image_pixels: _Optional[int] = ..., max_batch: _Optional[int] = ..., max_concurrency: _Optional[int] = ..., max_message_bytes: _Optional[int] = ...) -> None: ...
+    max_queue: int
+    max_concurrency_per_token: int
+    max_stream_in_flight: int
+    max_distances: int
+    def __init__(self, max_image_bytes: _Optional[int] = ..., max_image_pixels: _Optional[int] = ..., max_batch: _Optional[int] = ..., max_concurrency: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_queue: _Optional[int] = ..., max_concurrency_per_token: _Optional[int] = ..., max_stream_in_flight: _Optional[int] = ..., max_distances: _Optional[int] = ...) -> None: ...
 
 class SpaceInfo(_message.Message):
     __slots__ = ("space", "space_id", "evaluation", "labels")
@@ -164,7 +178,7 @@ class SpaceInfo(_message.Message):
     def __init__(self, space: _Optional[_Union[Space, str]] = ..., space_id: _Optional[str] = ..., evaluation: _Optional[_Mapping[str, float]] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class GetInfoResponse(_message.Message):
-    __slots__ = ("version", "spaces", "attributes", "n", "resolution", "encoder_side", "limits", "runner")
+    __slots__ = ("version", "spaces", "attributes", "n", "resolution", "encoder_side", "limits", "runner", "capabilities")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     SPACES_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
@@ -173,6 +187,7 @@ class GetInfoResponse(_message.Message):
     ENCODER_SIDE_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     RUNNER_FIELD_NUMBER: _ClassVar[int]
+    CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
     version: str
     spaces: _containers.RepeatedCompositeFieldContainer[SpaceInfo]
     attributes: _containers.RepeatedScalarFieldContainer[str]
@@ -181,7 +196,8 @@ class GetInfoResponse(_message.Message):
     encoder_side: int
     limits: Limits
     runner: str
-    def __init__(self, version: _Optional[str] = ..., spaces: _Optional[_Iterable[_Union[SpaceInfo, _Mapping]]] = ..., attributes: _Optional[_Iterable[str]] = ..., n: _Optional[int] = ..., resolution: _Optional[int] = ..., encoder_side: _Optional[int] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., runner: _Optional[str] = ...) -> None: ...
+    capabilities: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, version: _Optional[str] = ..., spaces: _Optional[_Iterable[_Union[SpaceInfo, _Mapping]]] = ..., attributes: _Optional[_Iterable[str]] = ..., n: _Optional[int] = ..., resolution: _Optional[int] = ..., encoder_side: _Optional[int] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., runner: _Optional[str] = ..., capabilities: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class EmbedRequest(_message.Message):
     __slots__ = ("faces", "space", "dtype", "include_w_plus", "include_scores")
@@ -192,10 +208,10 @@ class EmbedRequest(_message.Message):
     INCLUDE_SCORES_FIELD_NUMBER: _ClassVar[int]
     faces: _containers.RepeatedCompositeFieldContainer[Face]
     space: Space
-    dtype: DType
+    dtype: Dtype
     include_w_plus: bool
     include_scores: bool
-    def __init__(self, faces: _Optional[_Iterable[_Union[Face, _Mapping]]] = ..., space: _Optional[_Union[Space, str]] = ..., dtype: _Optional[_Union[DType, str]] = ..., include_w_plus: _Optional[bool] = ..., include_scores: _Optional[bool] = ...) -> None: ...
+    def __init__(self, faces: _Optional[_Iterable[_Union[Face, _Mapping]]] = ..., space: _Optional[_Union[Space, str]] = ..., dtype: _Optional[_Union[Dtype, str]] = ..., include_w_plus: _Optional[bool] = ..., include_scores: _Optional[bool] = ...) -> None: ...
 
 class Embedding(_message.Message):
     __slots__ = ("code", "w_plus", "scores")
@@ -216,6 +232,59 @@ class EmbedResponse(_message.Message):
     space_id: str
     timings: Timings
     def __init__(self, embeddings: _Optional[_Iterable[_Union[Embedding, _Mapping]]] = ..., space_id: _Optional[str] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ...) -> None: ...
+
+class EmbedStreamRequest(_message.Message):
+    __slots__ = ("id", "face", "space", "dtype", "include_w_plus", "include_scores")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    FACE_FIELD_NUMBER: _ClassVar[int]
+    SPACE_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_W_PLUS_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_SCORES_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    face: Face
+    space: Space
+    dtype: Dtype
+    include_w_plus: bool
+    include_scores: bool
+    def __init__(self, id: _Optional[str] = ..., face: _Optional[_Union[Face, _Mapping]] = ..., space: _Optional[_Union[Space, str]] = ..., dtype: _Optional[_Union[Dtype, str]] = ..., include_w_plus: _Optional[bool] = ..., include_scores: _Optional[bool] = ...) -> None: ...
+
+class ItemError(_message.Message):
+    __slots__ = ("code", "message", "reason", "field", "metadata", "retry_delay")
+    class MetadataEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    RETRY_DELAY_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    message: str
+    reason: str
+    field: str
+    metadata: _containers.ScalarMap[str, str]
+    retry_delay: _duration_pb2.Duration
+    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., reason: _Optional[str] = ..., field: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., retry_delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class EmbedStreamResponse(_message.Message):
+    __slots__ = ("id", "embedding", "error", "space_id", "timings")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    SPACE_ID_FIELD_NUMBER: _ClassVar[int]
+    TIMINGS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    embedding: Embedding
+    error: ItemError
+    space_id: str
+    timings: Timings
+    def __init__(self, id: _Optional[str] = ..., embedding: _Optional[_Union[Embedding, _Mapping]] = ..., error: _Optional[_Union[ItemError, _Mapping]] = ..., space_id: _Optional[str] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ...) -> None: ...
 
 class DistanceRequest(_message.Message):
     __slots__ = ("a", "b", "mode", "space", "ignore_attributes", "explain")
@@ -306,34 +375,50 @@ class AttributeEdit(_message.Message):
     def __init__(self, attribute: _Optional[str] = ..., step: _Optional[float] = ..., target_probability: _Optional[float] = ...) -> None: ...
 
 class EditRequest(_message.Message):
-    __slots__ = ("face", "edits", "preserve", "space", "format", "strengths")
+    __slots__ = ("face", "edits", "preserve", "space", "format", "strengths", "max_squared_distance", "remeasure")
     FACE_FIELD_NUMBER: _ClassVar[int]
     EDITS_FIELD_NUMBER: _ClassVar[int]
     PRESERVE_FIELD_NUMBER: _ClassVar[int]
     SPACE_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     STRENGTHS_FIELD_NUMBER: _ClassVar[int]
+    MAX_SQUARED_DISTANCE_FIELD_NUMBER: _ClassVar[int]
+    REMEASURE_FIELD_NUMBER: _ClassVar[int]
     face: Face
     edits: _containers.RepeatedCompositeFieldContainer[AttributeEdit]
     preserve: _containers.RepeatedScalarFieldContainer[str]
     space: Space
     format: ImageFormat
     strengths: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, face: _Optional[_Union[Face, _Mapping]] = ..., edits: _Optional[_Iterable[_Union[AttributeEdit, _Mapping]]] = ..., preserve: _Optional[_Iterable[str]] = ..., space: _Optional[_Union[Space, str]] = ..., format: _Optional[_Union[ImageFormat, str]] = ..., strengths: _Optional[_Iterable[float]] = ...) -> None: ...
+    max_squared_distance: float
+    remeasure: bool
+    def __init__(self, face: _Optional[_Union[Face, _Mapping]] = ..., edits: _Optional[_Iterable[_Union[AttributeEdit, _Mapping]]] = ..., preserve: _Optional[_Iterable[str]] = ..., space: _Optional[_Union[Space, str]] = ..., format: _Optional[_Union[ImageFormat, str]] = ..., strengths: _Optional[_Iterable[float]] = ..., max_squared_distance: _Optional[float] = ..., remeasure: _Optional[bool] = ...) -> None: ...
+
+class Remeasured(_message.Message):
+    __slots__ = ("scores", "squared_distance_moved")
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    SQUARED_DISTANCE_MOVED_FIELD_NUMBER: _ClassVar[int]
+    scores: _containers.RepeatedCompositeFieldContainer[AttributeScore]
+    squared_distance_moved: float
+    def __init__(self, scores: _Optional[_Iterable[_Union[AttributeScore, _Mapping]]] = ..., squared_distance_moved: _Optional[float] = ...) -> None: ...
 
 class EditResult(_message.Message):
-    __slots__ = ("strength", "picture", "code", "scores", "squared_distance_moved")
+    __slots__ = ("strength", "picture", "code", "scores", "squared_distance_moved", "scale", "remeasured")
     STRENGTH_FIELD_NUMBER: _ClassVar[int]
     PICTURE_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     SCORES_FIELD_NUMBER: _ClassVar[int]
     SQUARED_DISTANCE_MOVED_FIELD_NUMBER: _ClassVar[int]
+    SCALE_FIELD_NUMBER: _ClassVar[int]
+    REMEASURED_FIELD_NUMBER: _ClassVar[int]
     strength: float
     picture: bytes
     code: Code
     scores: _containers.RepeatedCompositeFieldContainer[AttributeScore]
     squared_distance_moved: float
-    def __init__(self, strength: _Optional[float] = ..., picture: _Optional[bytes] = ..., code: _Optional[_Union[Code, _Mapping]] = ..., scores: _Optional[_Iterable[_Union[AttributeScore, _Mapping]]] = ..., squared_distance_moved: _Optional[float] = ...) -> None: ...
+    scale: float
+    remeasured: Remeasured
+    def __init__(self, strength: _Optional[float] = ..., picture: _Optional[bytes] = ..., code: _Optional[_Union[Code, _Mapping]] = ..., scores: _Optional[_Iterable[_Union[AttributeScore, _Mapping]]] = ..., squared_distance_moved: _Optional[float] = ..., scale: _Optional[float] = ..., remeasured: _Optional[_Union[Remeasured, _Mapping]] = ...) -> None: ...
 
 class EditResponse(_message.Message):
     __slots__ = ("results", "scores_before", "space_id", "timings")

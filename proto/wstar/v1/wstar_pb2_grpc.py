@@ -45,6 +45,11 @@ class LatentSpaceServiceStub:
                 request_serializer=wstar_dot_v1_dot_wstar__pb2.EmbedRequest.SerializeToString,
                 response_deserializer=wstar_dot_v1_dot_wstar__pb2.EmbedResponse.FromString,
                 _registered_method=True)
+        self.EmbedStream = channel.stream_stream(
+                '/wstar.v1.LatentSpaceService/EmbedStream',
+                request_serializer=wstar_dot_v1_dot_wstar__pb2.EmbedStreamRequest.SerializeToString,
+                response_deserializer=wstar_dot_v1_dot_wstar__pb2.EmbedStreamResponse.FromString,
+                _registered_method=True)
         self.Distance = channel.unary_unary(
                 '/wstar.v1.LatentSpaceService/Distance',
                 request_serializer=wstar_dot_v1_dot_wstar__pb2.DistanceRequest.SerializeToString,
@@ -67,8 +72,9 @@ class LatentSpaceServiceServicer:
     """
 
     def GetInfo(self, request, context):
-        """What is served: spaces, attributes, limits, versions and measured figures.
-        Answers OK whenever the server is ready; UNAVAILABLE before.
+        """What is served: spaces, attributes, limits, versions and measured figures. It takes no place
+        among the calls worked on, so a full server still answers it.
+        Answers OK whenever the server is ready; UNAVAILABLE before, UNAUTHENTICATED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -76,8 +82,26 @@ class LatentSpaceServiceServicer:
 
     def Embed(self, request, context):
         """Turns faces into codes. At least 1 face, at most Limits.max_batch.
-        A picture face is read by the encoder; a code face is carried over to `space` through W+.
-        INVALID_ARGUMENT, FAILED_PRECONDITION, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED, UNAVAILABLE.
+        A picture face is read by the encoder; a code face is carried over to `space` through W+. One
+        wrong face fails the call; EmbedStream answers each face by itself.
+        INVALID_ARGUMENT, FAILED_PRECONDITION, UNAUTHENTICATED, RESOURCE_EXHAUSTED,
+        DEADLINE_EXCEEDED, UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EmbedStream(self, request_iterator, context):
+        """Turns any number of faces into codes, one message per face, answered in the order of
+        completion under the caller's ids.
+        At most Limits.max_stream_in_flight faces are worked on; the server reads the next one when
+        a reply was taken, so a caller who writes faster, or reads slower, is held back by flow
+        control and must read while writing. The stream takes one place among the calls worked on.
+        A face that fails is answered with ItemError and the stream goes on. The stream itself ends
+        with OK after the last answer when the caller has closed his side; UNAVAILABLE when the
+        server stops or loses its engine: faces without an answer were not embedded, send them again
+        on a new stream; UNAUTHENTICATED; RESOURCE_EXHAUSTED before the first face;
+        DEADLINE_EXCEEDED; INVALID_ARGUMENT for bytes that are no message.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,9 +109,11 @@ class LatentSpaceServiceServicer:
 
     def Distance(self, request, context):
         """Distances between two lists of faces, in pairs or as a matrix.
-        Between codes of the asked space, plain distances touch no model.
+        Between codes of the asked space, plain distances touch no model, and ignoring or explaining
+        attributes only reads their logits off the codes.
         INVALID_ARGUMENT (also: PAIRS with lists of different lengths, attributes that depend on
-        each other), FAILED_PRECONDITION, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED, UNAVAILABLE.
+        each other), FAILED_PRECONDITION, UNAUTHENTICATED, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED,
+        UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -95,7 +121,8 @@ class LatentSpaceServiceServicer:
 
     def Classify(self, request, context):
         """Probabilities of attributes. At least 1 face, at most Limits.max_batch.
-        INVALID_ARGUMENT, FAILED_PRECONDITION, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED, UNAVAILABLE.
+        INVALID_ARGUMENT, FAILED_PRECONDITION, UNAUTHENTICATED, RESOURCE_EXHAUSTED,
+        DEADLINE_EXCEEDED, UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -103,9 +130,11 @@ class LatentSpaceServiceServicer:
 
     def Edit(self, request, context):
         """Changes attributes of one face and renders it, once per strength.
+        Targeted edits make the smallest change, in the squared distance of the edit's space, that
+        reaches the wanted probabilities and leaves those of preserved attributes where they are.
         INVALID_ARGUMENT (also: an attribute both edited and preserved, attributes that depend on
-        each other, an f16 code), FAILED_PRECONDITION, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED,
-        UNAVAILABLE.
+        each other, an f16 code), FAILED_PRECONDITION, UNAUTHENTICATED, RESOURCE_EXHAUSTED,
+        DEADLINE_EXCEEDED, UNAVAILABLE (also: this server has no generator).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,6 +152,11 @@ def add_LatentSpaceServiceServicer_to_server(servicer, server):
                     servicer.Embed,
                     request_deserializer=wstar_dot_v1_dot_wstar__pb2.EmbedRequest.FromString,
                     response_serializer=wstar_dot_v1_dot_wstar__pb2.EmbedResponse.SerializeToString,
+            ),
+            'EmbedStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.EmbedStream,
+                    request_deserializer=wstar_dot_v1_dot_wstar__pb2.EmbedStreamRequest.FromString,
+                    response_serializer=wstar_dot_v1_dot_wstar__pb2.EmbedStreamResponse.SerializeToString,
             ),
             'Distance': grpc.unary_unary_rpc_method_handler(
                     servicer.Distance,
@@ -195,6 +229,33 @@ class LatentSpaceService:
             '/wstar.v1.LatentSpaceService/Embed',
             wstar_dot_v1_dot_wstar__pb2.EmbedRequest.SerializeToString,
             wstar_dot_v1_dot_wstar__pb2.EmbedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EmbedStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/wstar.v1.LatentSpaceService/EmbedStream',
+            wstar_dot_v1_dot_wstar__pb2.EmbedStreamRequest.SerializeToString,
+            wstar_dot_v1_dot_wstar__pb2.EmbedStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,
