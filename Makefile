@@ -10,6 +10,8 @@ REPOSITORY ?= model_repository/demo
 RUN ?= runs/demo-world
 OUTPUT ?= demo-output
 PYTEST_ARGS ?=
+MINUTES ?= 15
+CASES ?= 100000
 
 DEMO := .venv-demo/bin
 DEV := .venv/bin
@@ -95,8 +97,23 @@ check-proto: .node/.installed ## lint wstar.proto, and compare it with the relea
 	@cd proto && ../$(BUF) breaking --against released.binpb
 
 .PHONY: bench
-bench: .venv/.installed ## what the service costs over the bare graphs
-	@$(DEV)/python tests/bench/overhead.py
+bench: .venv/.installed ## what the service costs over the bare graphs, and distances over the bare product
+	@$(DEV)/python -m tests.bench.overhead
+	@$(DEV)/python -m tests.bench.saturation
+	@$(DEV)/python -m tests.bench.distances
+
+.PHONY: soak
+soak: .venv/.installed $(TRITON_ENVIRONMENTS) ## mixed load on both runners, every answer checked (MINUTES=15 each)
+	@$(DEV)/python -m tests.load.soak --runner embedded --minutes $(MINUTES)
+	@$(DEV)/python -m tests.load.soak --runner triton --minutes $(MINUTES)
+
+.PHONY: chaos
+chaos: .venv/.installed $(TRITON_ENVIRONMENTS) ## kill Triton and restart servers under load, every answer checked
+	@$(DEV)/python -m tests.load.chaos
+
+.PHONY: fuzz
+fuzz: .venv/.installed ## mutated pictures and messages, and decompression bombs (CASES=100000)
+	@$(DEV)/python -m tests.load.fuzz --cases $(CASES)
 
 .PHONY: bench-triton
 bench-triton: .venv/.installed $(TRITON_ENVIRONMENTS) ## what Triton costs over running graphs in this process

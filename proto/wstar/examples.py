@@ -23,7 +23,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "edit": [
         "wstar edit a.png --set Smiling=0.95 --preserve Young --output smile.png",
         "wstar edit a.png --set Smiling=0.95 --strengths 0,0.5,1 --output strip.png",
-        "wstar edit a.png --set Young=0.9 --max-squared-distance 0.05 --remeasure --output b.webp",
+        "wstar edit a.png --set Smiling=0.9 --max-squared-distance 2e-4 --remeasure --output c.jpg",
     ],
     "neighbors": [
         "wstar neighbors a.png --among codes.npz --count 5",

@@ -14,7 +14,6 @@ from collections.abc import (
     Callable,
     Iterable,
 )
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,13 +40,12 @@ class _Stream:
         begin: Open,
         requests: list[pb.EmbedStreamRequest],
         to: asyncio.Queue[_Event],
-        told: Told,
     ) -> None:
         self._to = to
-        self._told = told
         self._requests: asyncio.Queue[pb.EmbedStreamRequest | None] = asyncio.Queue()
         for request in requests:
             self.send(request)
+        self._unsent = False
         self._call = begin()
         self._writer = asyncio.create_task(self._write())
         self._reader = asyncio.create_task(self._read())
@@ -58,7 +56,6 @@ class _Stream:
 
     async def finish(self) -> None:
         """Let the server end the stream."""
-        self.send(None)
         await asyncio.wait([self._reader], timeout=_END_S)
 
     async def cancel(self) -> None:
@@ -67,11 +64,13 @@ class _Stream:
         await _ended(self._writer, self._reader)
 
     async def _write(self) -> None:
-        # The reader tells why a stream broke.
-        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        try:
             while (request := await self._requests.get()) is not None:
                 await self._call.write(request)
             await self._call.done_writing()
+        # The reader tells how the stream ended.
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            self._unsent = True
 
     async def _read(self) -> None:
         try:
@@ -79,7 +78,10 @@ class _Stream:
                 self._to.put_nowait(reply)
             self._to.put_nowait(ended_early())
         except grpc.aio.AioRpcError as error:
-            self._to.put_nowait(self._told(error))
+            # A write into a stream that just ended replaces its status by this one, without
+            # trailers: https://github.com/grpc/grpc/issues/36066.
+            lost = error.code() is grpc.StatusCode.INTERNAL and not error.trailing_metadata()
+            self._to.put_nowait(ended_early() if self._unsent and lost else error)
 
 
 class _Source:
@@ -122,8 +124,8 @@ class _Failed:
     error: Exception
 
 
-# A reply, the end of a stream, a face that cannot be sent, the end of the faces, their failure.
-_Event = pb.EmbedStreamResponse | WstarError | StreamItem | None | _Failed
+# A reply, how a stream ended, a face that cannot be sent, the end of the faces, their failure.
+_Event = pb.EmbedStreamResponse | grpc.RpcError | WstarError | StreamItem | None | _Failed
 
 
 async def embed_stream(
@@ -146,11 +148,15 @@ async def embed_stream(
     more = True
     try:
         while more or len(ledger):
-            stream = source.stream = _Stream(begin, ledger.owed, events, told)
+            stream = source.stream = _Stream(begin, ledger.owed, events)
             pause_s = 0.0
             try:
+                if not more:
+                    stream.send(None)
                 while more or len(ledger):
                     event = await _next(events, ledger, timeout_s)
+                    if isinstance(event, grpc.RpcError):
+                        event = told(event)
                     if isinstance(event, pb.EmbedStreamResponse):
                         item = ledger.answer(event)
                         if item is not None:
@@ -164,6 +170,7 @@ async def embed_stream(
                         break
                     elif event is None:
                         more = False
+                        stream.send(None)
                     else:
                         raise event.error
                 else:

@@ -38,8 +38,8 @@ class _Stream:
         self._reader = Thread(target=self._read, name="wstar-stream", daemon=True)
         self._reader.start()
 
-    def send(self, request: pb.EmbedStreamRequest) -> None:
-        """Send one more face."""
+    def send(self, request: pb.EmbedStreamRequest | None) -> None:
+        """Send one more face; None after the last."""
         self._requests.put(request)
 
     def reply(self, timeout_s: float) -> pb.EmbedStreamResponse | WstarError | None:
@@ -53,13 +53,12 @@ class _Stream:
         return self._told(found) if isinstance(found, grpc.RpcError) else found
 
     def finish(self) -> None:
-        """Say that no more faces come, and let the server end the stream."""
-        self._requests.put(None)
+        """Let the server end the stream."""
         self._reader.join(_END_S)
 
     def cancel(self) -> None:
         """End the stream and its threads, whatever state it is in."""
-        self._requests.put(None)
+        self.send(None)
         self._call.cancel()
         self._reader.join()
 
@@ -93,12 +92,15 @@ def embed_stream(
         stream = _Stream(begin, ledger.owed, told)
         pause_s = 0.0
         try:
+            if source is None:
+                stream.send(None)
             while source is not None or len(ledger):
                 full = source is None or len(ledger) >= window(bounds)
                 if source is not None and not full:
                     entry = next(source, None)
                     if entry is None:
                         source = None
+                        stream.send(None)
                         continue
                     asked = ledger.ask(entry, read(entry), bounds)
                     if isinstance(asked, StreamItem):

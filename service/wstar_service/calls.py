@@ -202,4 +202,3 @@ async def _abort(context: Context, error: Exception, call: Call) -> None:
 def _expired(context: Context) -> bool:
     remaining = context.time_remaining()
     return remaining is not None and remaining <= 0.0
-

@@ -23,7 +23,7 @@ from wstar_service.stages import Stage
 from wstar_service.tracing import Tracer
 
 SERVICE = pb.DESCRIPTOR.services_by_name["LatentSpaceService"].full_name
-_CLOSE_S = 4.5
+_CLOSE_S = 3.0
 _CONTEXT = TraceContextTextMapPropagator()
 # The codes that OpenTelemetry counts as errors of a server; the others are the caller's.
 _FAULTS = frozenset(

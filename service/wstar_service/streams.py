@@ -11,11 +11,11 @@ from google.rpc import error_details_pb2
 from wstar.errors import RunnerUnavailable, WstarError
 from wstar.v1 import wstar_pb2 as pb
 from wstar_service.calls import Call, Calls, Context, readable
+from wstar_service.messages import MAX_ID_BYTES
 from wstar_service.stages import collected
 from wstar_service.status import code_of, status_of
 
 METHOD = "EmbedStream"
-MAX_ID_BYTES = 128
 
 Work = Callable[[pb.EmbedStreamRequest, Call], Awaitable[pb.EmbedStreamResponse]]
 
@@ -68,7 +68,7 @@ class Streams:
                         "the server is stopping; send what has no answer again"
                     )
                 request = reading.result()
-                if request is grpc.aio.EOF:
+                if request is grpc.aio.EOF:  # type: ignore[attr-defined]
                     return None
                 if not self._calls.ready:
                     return RunnerUnavailable("the engine was lost; send what has no answer again")

@@ -24,6 +24,7 @@ from wstar.errors import (
     Overloaded,
     RunnerUnavailable,
     SpaceMismatch,
+    Unauthenticated,
     WstarError,
 )
 from wstar.faces import UnalignedPicture
@@ -51,6 +52,10 @@ def test_info_is_read_whole(client: Client) -> None:
         "max_batch": 3,
         "max_concurrency": 4,
         "max_message_bytes": 200_000,
+        "max_queue": 8,
+        "max_concurrency_per_token": 0,
+        "max_stream_in_flight": 2,
+        "max_distances": 1000,
     }
     (space,) = info.spaces
     assert (space.space, space.space_id) == (Space.W_STAR, "w_star-canned")
@@ -97,7 +102,7 @@ def test_many_faces_travel_in_as_many_requests_as_the_limits_ask(
     assert [len(request.faces) for request in canned.requests] == [3, 2, 2]
     assert len(found) == 7
     assert found.space_id == "w_star-canned"
-    assert (found.timings.total_ms, found.timings.graphs_ms) == (6.0, 3.0)
+    assert (found.timings.total_ms, found.timings.stage_ms) == (6.0, {"encoder": 3.0})
     scores = found[6].scores
     assert scores is not None
     assert dict(scores) == pytest.approx(
@@ -196,6 +201,7 @@ RAISED = [
     ContractMismatch("flow", "w_star", (10, 512), (18, 512)),
     RunnerUnavailable("the engine failed"),
     CheckpointError("model.onnx: no such key"),
+    Unauthenticated("no token"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 
@@ -12,7 +13,11 @@ from wstar_service.workers import supervise
 
 
 def brief(settings: Settings, pulse: Pulse) -> int:
-    """Be ready for as long as a supervisor needs to see it."""
+    """Tell the settings, and be ready for as long as a supervisor needs to see it."""
+    configure("json")
+    told = {name: str(getattr(settings, name)) for name in ("listen", "metrics", "workers")}
+    told |= {"threads": str(settings.threads), "reuse_port": str(settings.reuse_port)}
+    logging.getLogger("wstar.brief").info("started", extra=told)
     pulse.set_ready(True)
     time.sleep(0.5)
     return 3

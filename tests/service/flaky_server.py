@@ -6,7 +6,7 @@ A face is answered with a code full of its number: the length of its picture.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -68,6 +68,7 @@ class Flaky(LatentSpaceServiceServicer):
     streams: list[list[int]] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
     target: str = ""
+    kill: Callable[[], object] = field(default=lambda: None)
 
     def GetInfo(
         self, request: pb.GetInfoRequest, context: grpc.ServicerContext
@@ -138,7 +139,9 @@ class Flaky(LatentSpaceServiceServicer):
                 answered += 1
                 if end is not None and answered == end.answers:
                     context.abort(end.status, "broken on purpose")
-        for request in held if not self.mute.is_set() else ():
+        while self.mute.is_set() and context.is_active():
+            self.ended.wait(1)
+        for request in held:
             yield stream_answer(request)
 
     def _receive(self, request: Message, context: grpc.ServicerContext) -> None:
@@ -208,6 +211,7 @@ def flaky(
     else:
         port = server.add_secure_port(address, credentials)
     servicer.target = f"127.0.0.1:{port}"
+    servicer.kill = lambda: server.stop(None).wait()
     server.start()
     try:
         yield servicer

@@ -179,8 +179,8 @@ def test_a_face_found_by_one_space_only_is_framed() -> None:
 
 def test_a_leak_is_the_largest_change_beside_the_edit() -> None:
     code = Code(np.zeros((2, 512), np.float32), Space.W_STAR_ID, "an id")
-    result = EditResult(1.0, b"", code, scores(0.99, 0.1, 0.5), 1.0)
-    edit = Edit((result,), scores(0.1, 0.5, 0.3), "an id", Timings(0, 0, 0, 0))
+    result = EditResult(1.0, b"", code, scores(0.99, 0.1, 0.5), 1.0, 1.0, None)
+    edit = Edit((result,), scores(0.1, 0.5, 0.3), "an id", Timings(0, {}))
     found = leak(edit, "Smiling")
     assert found.attribute == "Male"
     assert found.change == pytest.approx(-0.4)

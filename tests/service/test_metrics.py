@@ -33,6 +33,7 @@ SERIES: dict[str, tuple[str, set[str]]] = {
     "wstar_build_info": ("gauge", {"version", "runner"}),
     "wstar_space_info": ("gauge", {"space", "space_id"}),
     "wstar_certificate_expiry_timestamp_seconds": ("gauge", set()),
+    "wstar_event_loop_tasks": ("gauge", set()),
 }
 
 

@@ -61,7 +61,7 @@ def collector() -> Iterator[Collector]:
     found = Collector()
     found.open.set()
     server = grpc.server(ThreadPoolExecutor(2))
-    add_TraceServiceServicer_to_server(found, server)
+    add_TraceServiceServicer_to_server(found, server)  # type: ignore[no-untyped-call]
     found.address = Address("127.0.0.1", server.add_insecure_port("127.0.0.1:0"))
     server.start()
     yield found

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.service.supervised import Supervised, children, gone, started, until
 
 from wstar.v1 import wstar_pb2 as pb
 from wstar.v1.wstar_pb2_grpc import LatentSpaceServiceStub
+from wstar_service.cpus import allowed_cpus
 from wstar_service.metrics import Metrics
 from wstar_service.pages import listen
 from wstar_service.ports import reserved
@@ -33,120 +30,6 @@ if TYPE_CHECKING:
     from tests.service.conftest import World
 
 LOCAL = Address("127.0.0.1", 0)
-# Interpreters start, import and prove themselves on cores that others use too.
-PATIENCE_S = 60.0
-
-
-@dataclass
-class Supervised:
-    """A started supervisor, its log so far, and where it answers."""
-
-    process: subprocess.Popen[str]
-    pages: Address
-    address: str = ""
-    log: list[dict[str, Any]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        """Read the log as it comes."""
-        self._reading = threading.Thread(target=self._read)
-        self._reading.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            # ONNX Runtime writes lines of its own.
-            if line.startswith("{"):
-                self.log.append(json.loads(line))
-
-    def ended(self) -> int:
-        """Wait for the end; return the exit code."""
-        code = self.process.wait(PATIENCE_S)
-        self._reading.join(PATIENCE_S)
-        return code
-
-    def workers(self) -> list[int]:
-        """Process ids of the workers that run."""
-        return [pid for pid in children(self.process.pid) if b"spawn_main" in command(pid)]
-
-    def page(self, path: str) -> tuple[int, str]:
-        """Ask the HTTP port."""
-        connection = http.client.HTTPConnection(self.pages.host, self.pages.port, timeout=10)
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        found = answer.status, answer.read().decode()
-        connection.close()
-        return found
-
-    def samples(self) -> dict[tuple[str, ...], float]:
-        """What /metrics tells, by name and values of labels."""
-        return {
-            (sample.name, *sorted(sample.labels.values())): sample.value
-            for family in text_string_to_metric_families(self.page("/metrics")[1])
-            for sample in family.samples
-        }
-
-    def call(self) -> pb.GetInfoResponse:
-        """Make a call over a connection of its own, to whichever worker gets it."""
-        # Channels of one process share connections unless they differ.
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        with grpc.insecure_channel(self.address, options=options) as channel:
-            reply = LatentSpaceServiceStub(channel).GetInfo(pb.GetInfoRequest(), timeout=30)
-            assert isinstance(reply, pb.GetInfoResponse)
-            return reply
-
-
-def children(pid: int) -> list[int]:
-    return [int(found) for found in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
-def gone(pids: list[int]) -> bool:
-    """Whether none runs; one that nobody has waited for has ended as well."""
-    return all(command(pid) == b"" for pid in pids)
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-@contextmanager
-def started(repository: Path, folder: Path, *arguments: str) -> Iterator[Supervised]:
-    """Start two workers on a free port; kill them if the test did not stop them."""
-    pages = Address("127.0.0.1", free_port())
-    command = [sys.executable, "-m", "wstar_service", "--workers", "2", "--drain-s", "0"]
-    command += ["--listen", "127.0.0.1:0", "--metrics", str(pages)]
-    command += ["--repository", str(repository), *arguments]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "TMPDIR": str(folder)},
-    )
-    found = Supervised(process, pages)
-    try:
-        yield found
-    finally:
-        process.kill()
-        found.ended()
-        assert process.stdout is not None and process.stderr is not None
-        process.stdout.close()
-        process.stderr.close()
 
 
 @pytest.fixture(scope="module")
@@ -165,11 +48,10 @@ def test_they_are_ready_when_the_address_is_printed(running: Supervised) -> None
     assert len(running.workers()) == 2
 
 
-def test_cpus_are_shared_out(running: Supervised) -> None:
-    serving = [line for line in running.log if line["message"] == "serving"]
-    assert len(serving) == 2
+def test_the_log_says_what_is_where(running: Supervised) -> None:
     (first,) = [line for line in running.log if line["logger"] == "wstar.workers"]
     assert first["message"] == f"2 workers on {running.address}, metrics on {running.pages}"
+    assert sum(line["message"] == "serving" for line in running.log) == 2
 
 
 def test_metrics_are_summed_over_workers(running: Supervised) -> None:
@@ -235,27 +117,13 @@ def test_a_loop_that_stands_still_is_told(running: Supervised) -> None:
     until(lambda: running.page("/livez")[0] == 200)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_all_and_leaves_nothing(
-    repository: Path, tmp_path: Path, number: signal.Signals
+def test_a_stop_answers_calls_and_leaves_nothing(
+    repository: Path, tmp_path: Path, world: World
 ) -> None:
-    with started(repository, tmp_path, "--threads", "1") as found:
-        assert found.process.stdout is not None
-        found.process.stdout.readline()
-        workers = found.workers()
-        found.process.send_signal(number)
-        assert found.ended() == 0
-        assert gone(workers)
-        assert found.process.stdout.read() == ""
-    assert list(tmp_path.iterdir()) == []
-    assert not any("exception" in line for line in found.log)
-    assert {line["level"] for line in found.log if line["logger"].startswith("wstar")} == {"INFO"}
-
-
-def test_calls_in_flight_are_finished(repository: Path, tmp_path: Path, world: World) -> None:
-    with started(repository, tmp_path, "--drain-s", "2") as found:
+    with started(repository, tmp_path, "--drain-s", "1") as found:
         assert found.process.stdout is not None
         address = found.process.stdout.readline().strip()
+        workers = found.workers()
         with grpc.insecure_channel(address) as channel:
             stub = LatentSpaceServiceStub(channel)
             faces = [world.face(51)] * 8
@@ -265,6 +133,22 @@ def test_calls_in_flight_are_finished(repository: Path, tmp_path: Path, world: W
             # It drains: who has not looked yet is answered.
             assert len(stub.Embed(pb.EmbedRequest(faces=faces), timeout=30).embeddings) == 8
         assert found.ended() == 0
+        assert gone(workers)
+        assert found.process.stdout.read() == ""
+    assert list(tmp_path.glob("wstar-*")) == []
+    assert not any("exception" in line for line in found.log)
+    assert {line["level"] for line in found.log if line["logger"].startswith("wstar")} == {"INFO"}
+
+
+def test_ctrl_c_stops_all_without_a_drain(repository: Path, tmp_path: Path) -> None:
+    with started(repository, tmp_path, "--drain-s", "600") as found:
+        assert found.process.stdout is not None
+        found.process.stdout.readline()
+        workers = found.workers()
+        # As a terminal does: to the whole group, which workers are not in.
+        os.killpg(found.process.pid, signal.SIGINT)
+        assert found.ended() == 0
+        assert gone(workers)
 
 
 def test_a_second_signal_kills_all(repository: Path, tmp_path: Path) -> None:
@@ -277,7 +161,7 @@ def test_a_second_signal_kills_all(repository: Path, tmp_path: Path) -> None:
         found.process.send_signal(signal.SIGINT)
         assert found.ended() == 128 + signal.SIGINT
         assert gone(workers)
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("wstar-*")) == []
 
 
 def test_none_is_left_when_the_supervisor_is_killed(repository: Path, tmp_path: Path) -> None:
@@ -300,7 +184,7 @@ def test_a_worker_that_cannot_serve_ends_all(tmp_path: Path) -> None:
     said = [line["message"] for line in found.log]
     assert any("missing" in text for text in said)
     assert any(text.endswith("could not serve, exit code 1") for text in said)
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("wstar-*")) == []
 
 
 def test_a_worker_that_keeps_dying_is_given_ever_longer_pauses() -> None:
@@ -311,9 +195,15 @@ def test_a_worker_that_keeps_dying_is_given_ever_longer_pauses() -> None:
     process.terminate()
     assert found.ended() == 0
     assert process.stdout is not None and process.stderr is not None
-    assert process.stdout.read().startswith("127.0.0.1:")
+    address = process.stdout.read().strip()
     process.stdout.close()
     process.stderr.close()
+    told = [line for line in found.log if line["message"] == "started"]
+    assert len(told) >= 4
+    for line in told:
+        assert line["listen"] == address
+        assert (line["metrics"], line["workers"], line["reuse_port"]) == ("None", "1", "True")
+        assert line["threads"] == str(max(1, allowed_cpus() // 2))
     for worker in (0, 1):
         said = [line["message"] for line in found.log if f"worker {worker} " in line["message"]]
         start = f"worker {worker} ended with exit code 3; another in"
@@ -343,30 +233,7 @@ def test_a_metrics_port_in_use_is_told(repository: Path, tmp_path: Path) -> None
         assert found.ended() == 1
     stop()
     assert f"cannot listen on {address}" in found.log[-1]["message"]
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "[::1]", "[::]", "localhost"])
-def test_a_reserved_port_is_for_those_who_share_it(host: str) -> None:
-    with reserved(Address(host, 0), shared=False) as address:
-        assert address.host == host
-        assert address.port > 0
-        sharing = grpc.server(None, options=[("grpc.so_reuseport", 1)])
-        assert sharing.add_insecure_port(str(address)) == address.port
-        sharing.start()
-        alone = grpc.server(None, options=[("grpc.so_reuseport", 0)])
-        with pytest.raises(RuntimeError):
-            alone.add_insecure_port(str(address))
-        with pytest.raises(OSError, match="in use"), reserved(address, shared=False):
-            pass
-        sharing.stop(None).wait()
-
-
-@pytest.mark.parametrize("address", ["192.0.2.1:0", "nowhere.invalid:0"])
-def test_an_address_of_another_machine_is_told(address: str) -> None:
-    with pytest.raises(OSError, match="no address of this machine"):
-        with reserved(Address.parse(address), shared=False):
-            pass
+    assert list(tmp_path.glob("wstar-*")) == []
 
 
 def test_the_supervisor_loads_neither_grpc_nor_an_engine() -> None:
