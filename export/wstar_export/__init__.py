@@ -1,1 +1,6 @@
 """From checkpoints to a repository of graphs."""
+
+import os
+
+# ONNX Runtime reports to its maker unless told before it is imported: wstar calls nobody.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from google.protobuf.message import Message
-
 from wstar import checks
 from wstar.errors import InvalidInput, WstarError
 from wstar.faces import Face, batches, face_message, face_messages
@@ -32,7 +30,7 @@ class Ask:
     """Send a request with this method of the service; the reply is wanted."""
 
     method: str
-    request: Message
+    request: object
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,11 @@ from wstar.graphs import W_DIM, Space
 # A file of a few hundred bytes can claim, in the headers of its pages, to hold billions of zeros.
 MAX_DECODED_BYTES = 2 * 2**30
 _BUFFER_BYTES = 2**20
+# By Arrow's names.
+_DTYPES: Mapping[str, np.dtype[Any]] = {
+    "float": np.dtype(np.float32),
+    "halffloat": np.dtype(np.float16),
+}
 
 
 def write_parquet(
@@ -61,22 +66,26 @@ def parquet_blocks(file: BinaryIO) -> Iterator[CodeBlock]:
         n, space, space_id, dtype = _described(opened.schema_arrow)
         step = faces_per_block(n, dtype)
         batches = opened.iter_batches(step, columns=["name", "code"], use_threads=False)
-    while (found := _next(batches)) is not None:
-        names, flat = found
-        values = flat.reshape(-1, n, W_DIM)
+    while (found := _next(batches, n)) is not None:
+        names, values = found
         yield CodeBlock(names, values, space, space_id)
 
 
-def _next(batches: Iterator[Any]) -> tuple[list[str], CodeArray] | None:
-    """Decode one batch; None at the end."""
+def _next(batches: Iterator[Any], n: int) -> tuple[list[str], CodeArray] | None:
+    """Decode one batch: names and (faces, n, 512); None at the end."""
+    lengths_of = extra("pyarrow.compute").list_value_length
     with _bounded():
         batch = next(batches, None)
         if batch is None:
             return None
-        if batch.column("name").null_count or batch.column("code").null_count:
+        names, codes = batch.column("name"), batch.column("code")
+        if names.null_count or codes.null_count:
             raise ValueError("a face without name or code")
-        numbers = batch.column("code").flatten()
-        return batch.column("name").to_pylist(), numbers.to_numpy(zero_copy_only=True)
+        if (lengths_of(codes).to_numpy(zero_copy_only=False) != n * W_DIM).any():
+            raise ValueError(f"a code that is not {n} x {W_DIM} numbers")
+        # Refuses numbers that are missing.
+        numbers = codes.flatten().to_numpy(zero_copy_only=True)
+        return names.to_pylist(), numbers.reshape(-1, n, W_DIM)
 
 
 def _described(schema: Any) -> tuple[int, Space, str, np.dtype[Any]]:  # noqa: ANN401
@@ -88,14 +97,12 @@ def _described(schema: Any) -> tuple[int, Space, str, np.dtype[Any]]:  # noqa: A
     n = int(told[b"n"])
     if str(schema.field("name").type) not in ("string", "large_string"):
         raise ValueError(f"names of type {schema.field('name').type}")
+    # Others, such as DuckDB, write lists of any length.
     numbers = schema.field("code").type
-    for dtype in (np.dtype(np.float32), np.dtype(np.float16)):
-        # Half precision is `halffloat` to Arrow; other writers call the element `item`.
-        kind = {"float32": "float", "float16": "halffloat"}[dtype.name]
-        if getattr(numbers, "list_size", None) == n * W_DIM and str(numbers.value_type) == kind:
-            space = Space(told[b"space"].decode())
-            return n, space, told[b"space_id"].decode(), dtype
-    raise ValueError(f"codes of type {numbers} with n = {n}")
+    size, kind = getattr(numbers, "list_size", n * W_DIM), getattr(numbers, "value_type", None)
+    if size != n * W_DIM or str(kind) not in _DTYPES:
+        raise ValueError(f"codes of type {numbers} with n = {n}")
+    return n, Space(told[b"space"].decode()), told[b"space_id"].decode(), _DTYPES[str(kind)]
 
 
 @contextmanager

@@ -38,18 +38,6 @@ def read_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def flags(settings: Settings) -> list[str]:
-    """Write settings as flags, so that another process reads the same ones."""
-    written = []
-    for setting in fields(Settings):
-        flag, value = setting.name.replace("_", "-"), getattr(settings, setting.name)
-        if isinstance(value, bool):
-            written.append(f"--{flag}" if value else f"--no-{flag}")
-        elif value is not None:
-            written.append(f"--{flag}={value}")
-    return written
-
-
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[str], Any]]]:
     """Describe the flags; the second part reads the text of each setting, by name."""
     parser = argparse.ArgumentParser(
@@ -63,19 +51,21 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[str], Any]]]
     for setting in fields(Settings):
         meaning: Meaning = setting.metadata["meaning"]
         flag, default = f"--{setting.name.replace('_', '-')}", setting.default
+        # argparse would take a percent sign for the beginning of a format.
+        text = meaning.text.replace("%", "%%")
         if kinds[setting.name] is bool:
             readers[setting.name] = _boolean
             parser.add_argument(
                 flag,
                 action=argparse.BooleanOptionalAction,
                 default=default,
-                help=f"{meaning.text} (default: {'yes' if default else 'no'})",
+                help=f"{text} (default: {'yes' if default else 'no'})",
             )
         else:
             read = readers[setting.name] = _reader(kinds[setting.name], meaning)
             shown = "" if default is None else f" (default: {default})"
             parser.add_argument(
-                flag, type=read, metavar=meaning.unit, default=default, help=meaning.text + shown
+                flag, type=read, metavar=meaning.unit, default=default, help=text + shown
             )
     return parser, readers
 

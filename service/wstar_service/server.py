@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc

@@ -41,6 +41,8 @@ _METADATA = 1100
 # The form that google.rpc.ErrorInfo asks of a key.
 _KEY = re.compile(r"[a-z][A-Za-z0-9_-]{0,63}")
 _LONGEST_RETRY_S = 3600.0
+# An engine that is lost is tried every 2 s: whoever comes back after one of them finds it soon.
+_ENGINE_RETRY_S = 1.0
 
 STATUS_CODES: Mapping[type[WstarError], grpc.StatusCode] = {
     WstarError: grpc.StatusCode.INTERNAL,
@@ -96,7 +98,7 @@ def status_of(error: Exception, request_id: str) -> status_pb2.Status:
             field=_cut(facts["field"], _FIELD), description=message, reason=info.reason
         )
         status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
-    if isinstance(error, Overloaded):
+    if isinstance(error, Overloaded | RunnerUnavailable):
         delay = Duration()
         delay.FromNanoseconds(int(_retry_after_s(error) * 1e9))
         status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
@@ -108,6 +110,7 @@ def pushback_ms(error: Exception) -> int | None:
 
     None leaves it to the client's policy. Both errors that are RESOURCE_EXHAUSTED answer, since
     a policy knows codes only: a full server has room later, a call above a limit stays above it.
+    Where the engine is lost another server may have one: the policy is sooner there.
     """
     if isinstance(error, Overloaded):
         return int(_retry_after_s(error) * 1e3)
@@ -124,7 +127,9 @@ def trailers(error: Exception, request_id: str) -> tuple[tuple[str, str | bytes]
     return found if pushback is None else (*found, (_PUSHBACK, str(pushback)))
 
 
-def _retry_after_s(error: Overloaded) -> float:
+def _retry_after_s(error: Overloaded | RunnerUnavailable) -> float:
+    if isinstance(error, RunnerUnavailable):
+        return _ENGINE_RETRY_S
     # In this order of the two, not a number is 0.
     return min(max(0.0, error.retry_after_s), _LONGEST_RETRY_S)
 

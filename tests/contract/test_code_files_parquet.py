@@ -52,6 +52,15 @@ def test_a_file_that_another_program_wrote_again_is_read(stored: Path, compressi
     np.testing.assert_array_equal(np.array([code.values for code in codes]), VALUES)
 
 
+def test_lists_of_any_length_are_read_if_all_have_the_right_one(stored: Path) -> None:
+    """As DuckDB writes them."""
+    table = pq.read_table(stored)
+    lists = table.column("code").cast(pa.list_(pa.float32()))
+    columns = pa.table({"name": table.column("name"), "code": lists})
+    pq.write_table(columns.replace_schema_metadata(table.schema.metadata), stored)
+    np.testing.assert_array_equal(np.array([c.values for c in read_codes(stored)[1]]), VALUES)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -61,7 +70,9 @@ def test_a_file_that_another_program_wrote_again_is_read(stored: Path, compressi
         ({"metadata": {"n": "x", "space": "W_STAR", "space_id": "i"}}, "invalid literal"),
         ({"metadata": {"n": "2", "space": "W", "space_id": "i"}}, "'W' is not a valid Space"),
         ({"code": pa.array([[1.0]] * 4, pa.list_(pa.float32(), 1))}, "with n = 2"),
-        ({"code": pa.array([[1.0] * 1024] * 4, pa.list_(pa.float32()))}, "codes of type list"),
+        ({"code": pa.array([[1.0] * 1024] * 3 + [[]], pa.list_(pa.float32()))}, "not 2 x 512"),
+        ({"code": pa.array(["1"] * 4)}, "codes of type string"),
+        ({"code": pa.array([[None] * 1024] * 4, pa.list_(pa.float32(), 1024))}, "codes.parquet"),
         ({"code": pa.array([[1.0] * 1024] * 4, pa.list_(pa.float64(), 1024))}, "double"),
         ({"code": pa.array([[np.nan] * 1024] * 4, pa.list_(pa.float32(), 1024))}, "nan"),
         ({"code": pa.array([None] * 4, pa.list_(pa.float32(), 1024))}, "without name or code"),

@@ -23,6 +23,8 @@ from wstar.v1.wstar_pb2_grpc import LatentSpaceServiceStub
 MAX_BOMB_MS = 50.0
 MAX_LEGAL_S = 2.0
 _TRIES = 20
+# On a busy machine one of twenty may wait for others: then they are tried again.
+_ROUNDS = 3
 _BODY = 10**7
 _SIDE = 4096
 _MIB = zlib.compress(bytes(2**20 - 1), 9)
@@ -124,11 +126,14 @@ def timed(address: str) -> list[str]:
         print(f"\n{'bomb':38} {'bytes':>10} {'decode ms':>10} {'call ms':>8}  at most, of {_TRIES}")
         for name, make in bombs().items():
             data = make()
-            found = max(_decode_ms(data) for _ in range(_TRIES))
-            call = max(_call_ms(stub, data) for _ in range(_TRIES)) - empty_ms
-            print(f"{name:38} {len(data):10} {found:10.1f} {call:8.1f}", flush=True)
-            if max(found, call) > MAX_BOMB_MS:
+            for _ in range(_ROUNDS):
+                found = max(_decode_ms(data) for _ in range(_TRIES))
+                call = max(_call_ms(stub, data) for _ in range(_TRIES)) - empty_ms
+                if max(found, call) <= MAX_BOMB_MS:
+                    break
+            else:
                 violations.append(f"{name}: {found:.1f} ms, {call:.1f} ms as a call")
+            print(f"{name:38} {len(data):10} {found:10.1f} {call:8.1f}", flush=True)
     print(f"\n{'slow, but allowed':38} {'bytes':>10} {'decode ms':>10}")
     for name, make in legal().items():
         data = make()

@@ -30,7 +30,7 @@ async def failure(running: Running, request: pb.EmbedRequest) -> tuple[str, Wsta
 
 def test_a_full_server_refuses_at_once_and_says_when_to_return(world: World) -> None:
     async def scenario() -> tuple[str, WstarError]:
-        async with world.serving(max_concurrency=1) as running:
+        async with world.serving(max_concurrency=1, max_queue=0) as running:
             runner = running.runner
             runner.gate.clear()
             runner.entered.clear()
@@ -64,6 +64,7 @@ def test_a_lost_engine_is_unavailable_until_it_returns(world: World) -> None:
     assert code == "UNAVAILABLE"
     assert isinstance(error, RunnerUnavailable)
     assert str(error) == "engine lost"
+    assert vars(error)["retry_after_s"] == 1.0
 
 
 def test_a_fault_of_ours_tells_the_log_and_not_the_caller(

@@ -50,6 +50,14 @@ class Served:
         return socket.create_connection((self.address.host, self.address.port), timeout=15)
 
 
+def ended(connection: socket.socket) -> bool:
+    """Whether the other side ends it: in order, or with a reset if it had more to read."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
 @pytest.fixture
 def served() -> Iterator[Served]:
     pages = Served(LOCAL, Metrics())
@@ -137,7 +145,7 @@ def test_silent_connections_hold_up_nobody_and_are_ended(served: Served) -> None
     # 5 s, looked at every 0.25 s, and one more byte until the end is noticed.
     assert 4.5 < ended_s < 8.0
     for connection in silent[1:]:
-        assert connection.recv(1) == b""
+        assert ended(connection)
     for connection in silent:
         connection.close()
 
@@ -145,7 +153,7 @@ def test_silent_connections_hold_up_nobody_and_are_ended(served: Served) -> None
 def test_more_connections_than_there_are_places_are_ended_at_once(served: Served) -> None:
     connections = [served.connect() for _ in range(40)]
     connections[-1].settimeout(2.0)
-    assert connections[-1].recv(1) == b""
+    assert ended(connections[-1])
     for connection in connections:
         connection.close()
     deadline = time.monotonic() + 5.0
@@ -166,7 +174,7 @@ def test_a_stop_ends_connections_threads_and_the_port() -> None:
     with socket.create_connection((address.host, address.port), timeout=5) as connection:
         connection.sendall(b"GET /metr")
         stop()
-        assert connection.recv(1) == b""
+        assert ended(connection)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((address.host, address.port), timeout=5)
     deadline = time.monotonic() + 5.0

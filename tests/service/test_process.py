@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tests.service.conftest import World
 
 SERVE = [sys.executable, "-m", "wstar_service", "--listen", "127.0.0.1:0", "--threads", "1"]
+SERVE += ["--drain-s", "0"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -46,7 +47,9 @@ def test_serves_the_folder_until_told_to_stop(
         rest, log = process.communicate(timeout=30)
     assert process.returncode == 0, log
     assert rest == b""
-    assert b"method=Edit code=OK" in log
+    lines = [json.loads(line) for line in log.splitlines()]
+    calls = [(line["method"], line["code"]) for line in lines if line["message"] == "call"]
+    assert calls == [("Embed", "OK"), ("Edit", "OK")]
     assert b"Traceback" not in log
 
 

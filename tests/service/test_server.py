@@ -1,11 +1,9 @@
-"""What the server does around the calls: readiness, health, metrics, deadlines, stopping."""
+"""What the server does around the calls: readiness, health, metrics, deadlines."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -15,8 +13,10 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from prometheus_client import CollectorRegistry
 from tests.service.conftest import FakeRunner, World
 
+import wstar
 from wstar.errors import ContractMismatch
 from wstar.graphs import Space
 from wstar.images import encode
@@ -24,7 +24,6 @@ from wstar.space import SpaceManifest
 from wstar.v1 import wstar_pb2 as pb
 from wstar_service.golden import check_golden
 from wstar_service.runner import Array
-from wstar_service.settings import Address
 
 if TYPE_CHECKING:
     from tests.service.conftest import Running
@@ -36,13 +35,6 @@ async def health(running: Running, service: str = "") -> str:
     stub: Any = health_pb2_grpc.HealthStub(running.channel)
     reply = await stub.Check(health_pb2.HealthCheckRequest(service=service))
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status))
-
-
-def scrape(address: Address | None) -> dict[str, float]:
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as reply:
-        lines = reply.read().decode().splitlines()
-    pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-    return {name: float(value) for name, value in pairs}
 
 
 def test_not_serving_until_the_golden_requests_are_reproduced(world: World) -> None:
@@ -177,22 +169,6 @@ def test_bytes_that_are_no_message_are_refused(world: World) -> None:
     assert str(error.details()).startswith("request: found 'bytes'")
 
 
-def test_calls_take_turns_at_pictures(world: World) -> None:
-    """Many pictures of one call do not hold up the one picture of another."""
-
-    async def scenario() -> int:
-        async with world.serving() as running:
-            many = pb.EmbedRequest(faces=[world.face()] * 64)
-            slow = asyncio.ensure_future(running.stub.Embed(many))
-            await asyncio.sleep(0.005)
-            await running.stub.Embed(pb.EmbedRequest(faces=[world.face()]))
-            first = running.runner.calls[0][1]
-            await slow
-            return first
-
-    assert asyncio.run(scenario()) == 1
-
-
 def test_reflection_lists_the_service_unless_switched_off(world: World) -> None:
     async def scenario(reflection: bool) -> list[str]:
         async with world.serving(reflection=reflection) as running:
@@ -209,26 +185,27 @@ def test_reflection_lists_the_service_unless_switched_off(world: World) -> None:
 
 
 def test_metrics_count_calls_faces_refusals_and_time(world: World) -> None:
-    async def scenario() -> dict[str, float]:
-        async with world.serving(metrics=Address("127.0.0.1", 0), max_batch=2) as running:
+    async def scenario() -> CollectorRegistry:
+        async with world.serving(max_batch=2) as running:
             await running.stub.Embed(pb.EmbedRequest(faces=[world.face(), world.code(51)]))
             for faces in ([], [world.code(51)] * 3):
                 with pytest.raises(grpc.aio.AioRpcError):
                     await running.stub.Embed(pb.EmbedRequest(faces=faces))
-            return await asyncio.to_thread(scrape, running.metrics)
+            return running.server.metrics.registry
 
-    found = asyncio.run(scenario())
-    assert found['wstar_requests_total{code="OK",method="Embed"}'] == 1
-    assert found['wstar_requests_total{code="INVALID_ARGUMENT",method="Embed"}'] == 1
-    assert found['wstar_requests_total{code="RESOURCE_EXHAUSTED",method="Embed"}'] == 1
-    assert found['wstar_refused_total{reason="INVALID_INPUT"}'] == 1
-    assert found['wstar_refused_total{reason="LIMIT_EXCEEDED"}'] == 1
-    assert found['wstar_faces_total{method="Embed"}'] == 2
-    assert found["wstar_in_flight"] == 0
-    assert found['wstar_stage_seconds_count{method="Embed",stage="total"}'] == 3
-    assert found['wstar_stage_seconds_count{method="Embed",stage="graphs"}'] == 1
-    assert found['wstar_space{space="W_STAR_ID",space_id="w_star_id-test"}'] == 1
-    assert any(name.startswith('wstar_info{runner="fake"') for name in found)
+    found = asyncio.run(scenario()).get_sample_value
+    count = "wstar_request_duration_seconds_count"
+    assert found(count, {"method": "Embed", "code": "OK"}) == 1
+    assert found(count, {"method": "Embed", "code": "INVALID_ARGUMENT"}) == 1
+    assert found(count, {"method": "Embed", "code": "RESOURCE_EXHAUSTED"}) == 1
+    assert found("wstar_refused_total", {"reason": "INVALID_INPUT"}) == 1
+    assert found("wstar_refused_total", {"reason": "LIMIT_EXCEEDED"}) == 1
+    assert found("wstar_faces_total", {"method": "Embed"}) == 2
+    assert found("wstar_in_flight_calls") == 0
+    assert found("wstar_stage_duration_seconds_count", {"stage": "decode"}) == 1
+    space = {"space": "W_STAR_ID", "space_id": "w_star_id-test"}
+    assert found("wstar_space_info", space) == 1
+    assert found("wstar_build_info", {"version": wstar.__version__, "runner": "fake"}) == 1
 
 
 def test_one_line_per_call_with_the_caller_s_request_id(
@@ -247,10 +224,12 @@ def test_one_line_per_call_with_the_caller_s_request_id(
             return str(dict(await forged.trailing_metadata())["x-request-id"])
 
     made_up = asyncio.run(scenario())
-    first, second = (record.getMessage() for record in caplog.records)
-    assert first.startswith("request=abc-1 method=Embed code=OK faces=1 ms=")
-    assert second.startswith(f"request={made_up} method=Embed code=OK")
+    facts = [vars(record) for record in caplog.records]
+    assert [line["request_id"] for line in facts] == ["abc-1", made_up]
     assert made_up != "a b"
+    for line in facts:
+        assert (line["msg"], line["method"], line["code"]) == ("call", "Embed", "OK")
+        assert line["faces"] == 1 and line["duration_ms"] > 0.0
 
 
 def test_work_of_a_caller_who_has_gone_is_not_started(
@@ -273,7 +252,7 @@ def test_work_of_a_caller_who_has_gone_is_not_started(
 
     assert asyncio.run(scenario()) == []
     (record,) = caplog.records
-    assert "code=DEADLINE_EXCEEDED" in record.getMessage()
+    assert vars(record)["code"] == "DEADLINE_EXCEEDED"
 
 
 def test_a_message_above_the_limit_is_refused(world: World) -> None:
@@ -285,60 +264,3 @@ def test_a_message_above_the_limit_is_refused(world: World) -> None:
             return caught.value.code()
 
     assert asyncio.run(scenario()) is grpc.StatusCode.RESOURCE_EXHAUSTED
-
-
-def test_stopping_lets_calls_in_flight_finish(world: World) -> None:
-    async def scenario() -> pb.EmbedResponse:
-        async with world.serving() as running:
-            stub: Any = health_pb2_grpc.HealthStub(running.channel)
-            watch = stub.Watch(health_pb2.HealthCheckRequest())
-            assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
-            running.runner.gate.clear()
-            running.runner.entered.clear()
-            call = running.stub.Embed(pb.EmbedRequest(faces=[world.face()]))
-            await running.runner.entered.wait()
-            stop = asyncio.ensure_future(running.server.stop())
-            assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
-            assert await watch.read() is grpc.aio.EOF  # type: ignore[attr-defined]
-            # The port stays open for those who ask, while the call is under way.
-            assert await health(running) == "NOT_SERVING"
-            with pytest.raises(grpc.aio.AioRpcError, match="starting, stopping"):
-                await running.stub.GetInfo(pb.GetInfoRequest())
-            running.runner.gate.set()
-            reply: pb.EmbedResponse = await call
-            await stop
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await running.stub.GetInfo(pb.GetInfoRequest())
-            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-            return reply
-
-    assert len(asyncio.run(scenario()).embeddings) == 1
-
-
-def test_open_watches_do_not_hold_up_a_stop(world: World) -> None:
-    async def scenario() -> float:
-        async with world.serving(grace_s=30.0) as running:
-            stub: Any = health_pb2_grpc.HealthStub(running.channel)
-            watches = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(3)]
-            for watch in watches:
-                await watch.read()
-            started = time.perf_counter()
-            await running.server.stop()
-            return time.perf_counter() - started
-
-    assert asyncio.run(scenario()) < 5.0
-
-
-def test_stopping_ends_calls_that_outlast_the_grace(world: World) -> None:
-    async def scenario() -> grpc.StatusCode:
-        async with world.serving(grace_s=0.1) as running:
-            running.runner.gate.clear()
-            running.runner.entered.clear()
-            call = running.stub.Embed(pb.EmbedRequest(faces=[world.face()]))
-            await running.runner.entered.wait()
-            await running.server.stop()
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await call
-            return caught.value.code()
-
-    assert asyncio.run(scenario()) in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)

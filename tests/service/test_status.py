@@ -58,7 +58,7 @@ def test_reasons_differ_and_are_short_names() -> None:
         (errors.DeadlineExceeded("late"), None, None),
         (errors.Unauthenticated("no token"), None, None),
         (errors.ContractMismatch("flow", "input", "w", "z"), None, None),
-        (errors.RunnerUnavailable("gone"), None, None),
+        (errors.RunnerUnavailable("gone"), None, 1.0),
         (errors.CheckpointError("broken"), None, None),
     ],
     ids=lambda it: type(it).__name__,
