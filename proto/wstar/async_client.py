@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, M
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
+from weakref import WeakSet
 
 import grpc
 import grpc.aio
@@ -57,6 +58,7 @@ class AsyncClient:
         # A channel belongs to the event loop that makes it, and there may be none yet.
         self._channel: grpc.aio.Channel | None = None
         self._methods: Any = None
+        self._streams: WeakSet[Any] = WeakSet()
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -75,6 +77,9 @@ class AsyncClient:
     async def close(self) -> None:
         """Close the connection; calls still waiting are cancelled."""
         self._closed = True
+        # grpc.aio cancels single calls only.
+        for stream in self._streams:
+            stream.cancel()
         if self._channel is not None:
             await self._channel.close(None)
 
@@ -120,7 +125,7 @@ class AsyncClient:
             space=space, dtype=dtype, include_w_plus=include_w_plus, include_scores=include_scores
         )
         return streams_async.embed_stream(
-            lambda: self._stub().EmbedStream(metadata=self._endpoint.metadata),
+            self._begin_stream,
             faces,
             ledger,
             self._limits,
@@ -207,12 +212,23 @@ class AsyncClient:
             )
         except grpc.aio.AioRpcError as error:
             raise self._endpoint.error(error) from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and not task.cancelling():  # The call was, by `close`.
+                self._check_open()
+            raise
 
     def _stub(self) -> Any:  # noqa: ANN401
         if self._channel is None:
             self._channel = self._endpoint.async_channel()
             self._methods = LatentSpaceServiceStub(self._channel)
         return self._methods
+
+    def _begin_stream(self) -> Any:  # noqa: ANN401
+        self._check_open()
+        stream = self._stub().EmbedStream(metadata=self._endpoint.metadata)
+        self._streams.add(stream)
+        return stream
 
     async def _limits(self) -> Limits:
         return (await self.info()).limits

@@ -5,7 +5,7 @@ For asyncio there is `wstar.async_client`, with the same methods.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -22,6 +22,7 @@ from wstar.info import Info, Limits
 from wstar.operations import Ask, Dtype, ImageFormat, Operation, Work
 from wstar.replies import Classifications, Distances, Edit, Embeddings
 from wstar.streams import Ledger, StreamItem
+from wstar.v1 import wstar_pb2 as pb
 from wstar.v1.wstar_pb2_grpc import LatentSpaceServiceStub
 
 DEFAULT_TARGET = "127.0.0.1:50051"
@@ -161,7 +162,7 @@ class Client:
             space=space, dtype=dtype, include_w_plus=include_w_plus, include_scores=include_scores
         )
         return streams_sync.embed_stream(
-            partial(self._stub.EmbedStream, metadata=self._endpoint.metadata),
+            self._begin_stream,
             faces,
             ledger,
             self._limits,
@@ -272,6 +273,10 @@ class Client:
             return method(needed.request, timeout=self._timeout_s, metadata=self._endpoint.metadata)
         except grpc.RpcError as error:
             raise self._endpoint.error(error) from error
+
+    def _begin_stream(self, requests: Iterator[pb.EmbedStreamRequest]) -> Any:  # noqa: ANN401
+        self._check_open()
+        return self._stub.EmbedStream(requests, metadata=self._endpoint.metadata)
 
     def _limits(self) -> Limits:
         return self.info().limits

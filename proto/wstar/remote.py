@@ -103,22 +103,3 @@ def _details(
             detail.Unpack(retry)
             attributes.update(retry_after_s=retry.retry_delay.ToTimedelta().total_seconds())
     return info, attributes
-
-
-def relocate(error: WstarError, field: str, offset: int) -> None:
-    """Tell an error about `faces` of a request as one about the caller's whole list.
-
-    `field` is the list's name, `offset` the index of the first face of the request that failed.
-    """
-
-    def told(text: str) -> str:
-        return re.sub(
-            r"^faces(?:\[(\d+)\])?(?=[.:]|$)",
-            lambda at: f"{field}[{int(at[1]) + offset}]" if at[1] else field,
-            text,
-        )
-
-    error.args = (told(str(error)),)
-    found = getattr(error, "field", None)
-    if found is not None:
-        error.__dict__["field"] = told(found)

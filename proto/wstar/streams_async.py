@@ -45,7 +45,7 @@ class _Stream:
         self._requests: asyncio.Queue[pb.EmbedStreamRequest | None] = asyncio.Queue()
         for request in requests:
             self.send(request)
-        self._unsent = False
+        self._unsent = self._over = False
         self._call = begin()
         self._writer = asyncio.create_task(self._write())
         self._reader = asyncio.create_task(self._read())
@@ -60,6 +60,7 @@ class _Stream:
 
     async def cancel(self) -> None:
         """End the stream and its tasks, whatever state it is in."""
+        self._over = True
         self._call.cancel()
         await _ended(self._writer, self._reader)
 
@@ -82,6 +83,10 @@ class _Stream:
             # trailers: https://github.com/grpc/grpc/issues/36066.
             lost = error.code() is grpc.StatusCode.INTERNAL and not error.trailing_metadata()
             self._to.put_nowait(ended_early() if self._unsent and lost else error)
+        except asyncio.CancelledError:
+            if not self._over:  # The channel was closed under it.
+                self._to.put_nowait(ended_early())
+            raise
 
 
 class _Source:

@@ -221,8 +221,9 @@ def test_an_exception_of_the_server_is_raised_by_the_client(
         client.edit(b"1")
     assert type(raised.value) is type(error)
     assert str(error) in str(raised.value)
-    for name in ("field", "retry_after_s"):
-        assert getattr(raised.value, name, None) == getattr(error, name, None)
+    assert getattr(raised.value, "field", None) == getattr(error, "field", None)
+    if isinstance(error, Overloaded):
+        assert vars(raised.value)["retry_after_s"] == error.retry_after_s
     assert vars(raised.value)["request_id"] == "request-1"
 
 

@@ -31,12 +31,6 @@ MAX_MESSAGE_BYTES = 16 * 2**20
 # A call that takes longer counts as hanging.
 PATIENCE_S = 60.0
 _MAX_DETAILS_BYTES = 4096
-# Tells glibc to give freed memory back at once: what is left is held, not free in pieces.
-_GIVES_BACK = {
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": "65536",
-    "MALLOC_TRIM_THRESHOLD_": "65536",
-}
 
 _OK, _INVALID, _EXHAUSTED, _PRECONDITION = (
     code.value[0]
@@ -119,7 +113,6 @@ def serving() -> Iterator[Served]:
             stdout=subprocess.PIPE,
             stderr=log,
             start_new_session=True,
-            env=os.environ | _GIVES_BACK,
         )
         try:
             assert process.stdout is not None

@@ -100,7 +100,7 @@ class Caller:
 
     async def close(self) -> None:
         """Disconnect."""
-        await self._channel.close()
+        await self._channel.close(None)
         self._streams.close()
 
     async def call_all(self, goes_on: Callable[[], bool]) -> None:

@@ -15,7 +15,7 @@ from tests.service.triton_process import DEMO
 from wstar.codes import Code
 from wstar.errors import WstarError
 from wstar.graphs import Space
-from wstar.images import encode
+from wstar.images import Format, encode
 from wstar.space import SpaceManifest
 from wstar.v1 import wstar_pb2 as pb
 from wstar_service.answers import Answers
@@ -32,8 +32,12 @@ from wstar_service.status import code_of, reason, status_of
 
 FACES = 24
 STREAM_FACES = 64
-_FORMATS = ("PNG", "JPEG", "WEBP")
+_FORMATS: tuple[Format, ...] = ("PNG", "JPEG", "WEBP")
 _SIDES = (64, 96, 200)
+_SPACES = (pb.SPACE_W_STAR, pb.SPACE_W_STAR_ID, pb.SPACE_W_PLUS)
+
+# Name, method, messages, and the status that it is made to have.
+Asked = tuple[str, str, tuple[Any, ...], str]
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,10 @@ async def all_cases() -> list[Case]:
     )
     world = await _world(pipeline, manifests)
     asked = [*_embeds(world), *_distances(world), *_edits(world), _stream(world)]
-    asked += [(f"wrong: {name}", *rest) for name, *rest in _wrong(world)]
+    asked += [
+        (f"wrong: {name}", method, requests, status)
+        for name, method, requests, status in _wrong(world)
+    ]
     try:
         return [
             Case(name, method, requests, await _expected(answers, method, requests, status))
@@ -169,57 +176,64 @@ async def _world(pipeline: Pipeline, manifests: Mapping[Space, SpaceManifest]) -
     return World(faces, packed, halves, manifest.attributes)
 
 
-def _embeds(world: World) -> list[tuple[str, str, tuple[Any, ...], str]]:
-    found: list[tuple[str, str, tuple[Any, ...], str]] = [
-        ("info", "GetInfo", (pb.GetInfoRequest(),), "OK")
-    ]
+def _embeds(world: World) -> list[Asked]:
+    found: list[Asked] = [("info", "GetInfo", (pb.GetInfoRequest(),), "OK")]
     start = 0
     for count in range(1, 9):
         faces = [world.pictures[(start + i) % FACES] for i in range(count)]
         start += count
-        request = pb.EmbedRequest(faces=faces, space=count % 4, include_w_plus=count % 2 == 0)
+        request = pb.EmbedRequest(
+            faces=faces, space=_SPACES[count % 3], include_w_plus=count % 2 == 0
+        )
         found.append((f"embed {count} pictures", "Embed", (request,), "OK"))
         classify = pb.ClassifyRequest(
             faces=faces[: 1 + count // 2], attributes=world.attributes[: 5 * (count % 3)]
         )
         found.append((f"classify {1 + count // 2} pictures", "Classify", (classify,), "OK"))
     for space, codes in world.codes.items():
-        for target in (1, 2, 3):
+        for target, start in zip(_SPACES, (1, 2, 3), strict=True):
             request = pb.EmbedRequest(
-                faces=codes[target : target + 5],
+                faces=codes[start : start + 5],
                 space=target,
                 include_w_plus=True,
                 include_scores=True,
-                dtype=pb.DTYPE_F16 if target == 2 else pb.DTYPE_F32,
+                dtype=pb.DTYPE_F16 if start == 2 else pb.DTYPE_F32,
             )
             found.append((f"embed codes of {space.value}", "Embed", (request,), "OK"))
-        classify = pb.ClassifyRequest(faces=codes[:16], space=1)
+        classify = pb.ClassifyRequest(faces=codes[:16], space=pb.SPACE_W_STAR)
         found.append((f"classify codes of {space.value}", "Classify", (classify,), "OK"))
     mixed = [world.pictures[3], world.codes[Space.W_PLUS][4], world.halves[5]]
     request = pb.EmbedRequest(faces=mixed, include_scores=True)
     return [*found, ("embed pictures and codes", "Embed", (request,), "OK")]
 
 
-def _distances(world: World) -> list[tuple[str, str, tuple[Any, ...], str]]:
+def _distances(world: World) -> list[Asked]:
     codes, pictures = world.codes[Space.W_STAR], world.pictures
     some = list(world.attributes[:3])
     requests = {
         "pairs of codes": pb.DistanceRequest(a=codes[:12], b=codes[12:24]),
         "pairs of half codes": pb.DistanceRequest(a=world.halves[:6], b=codes[6:12]),
-        "matrix of codes": pb.DistanceRequest(a=codes[:10], b=codes[10:], mode=2),
+        "matrix of codes": pb.DistanceRequest(
+            a=codes[:10], b=codes[10:], mode=pb.DISTANCE_MODE_MATRIX
+        ),
         "codes, ignoring": pb.DistanceRequest(
-            a=codes[:6], b=codes[6:12], ignore_attributes=some, mode=2
+            a=codes[:6], b=codes[6:12], ignore_attributes=some, mode=pb.DISTANCE_MODE_MATRIX
         ),
         "codes, explained": pb.DistanceRequest(a=codes[:4], b=codes[4:8], explain=True),
         "pictures": pb.DistanceRequest(a=pictures[:3], b=pictures[3:6]),
         "pictures and codes, all": pb.DistanceRequest(
-            a=pictures[6:8], b=codes[8:11], mode=2, ignore_attributes=some, explain=True, space=2
+            a=pictures[6:8],
+            b=codes[8:11],
+            mode=pb.DISTANCE_MODE_MATRIX,
+            ignore_attributes=some,
+            explain=True,
+            space=pb.SPACE_W_STAR_ID,
         ),
     }
     return [(f"distance {name}", "Distance", (r,), "OK") for name, r in requests.items()]
 
 
-def _edits(world: World) -> list[tuple[str, str, tuple[Any, ...], str]]:
+def _edits(world: World) -> list[Asked]:
     first, second, third = world.attributes[0], world.attributes[20], world.attributes[31]
     step = [pb.AttributeEdit(attribute=third, step=2.0)]
     target = [pb.AttributeEdit(attribute=third, target_probability=0.9)]
@@ -228,7 +242,9 @@ def _edits(world: World) -> list[tuple[str, str, tuple[Any, ...], str]]:
         "step": pb.EditRequest(face=picture, edits=step, preserve=[first]),
         "step, JPEG": pb.EditRequest(face=code, edits=step, format=pb.IMAGE_FORMAT_JPEG),
         "target, holding": pb.EditRequest(face=code, edits=target, preserve=[first, second]),
-        "target in W_STAR": pb.EditRequest(face=world.pictures[5], edits=target, space=1),
+        "target in W_STAR": pb.EditRequest(
+            face=world.pictures[5], edits=target, space=pb.SPACE_W_STAR
+        ),
         "film strip": pb.EditRequest(
             face=picture, edits=target, strengths=[0, 0.5, 1], format=pb.IMAGE_FORMAT_WEBP
         ),
@@ -240,7 +256,7 @@ def _edits(world: World) -> list[tuple[str, str, tuple[Any, ...], str]]:
     return [(f"edit {name}", "Edit", (request,), "OK") for name, request in requests.items()]
 
 
-def _stream(world: World) -> tuple[str, str, tuple[Any, ...], str]:
+def _stream(world: World) -> Asked:
     requests = []
     for i in range(STREAM_FACES):
         face = (world.pictures, world.codes[Space.W_PLUS])[i % 3 == 2][i % FACES]
@@ -253,7 +269,7 @@ def _stream(world: World) -> tuple[str, str, tuple[Any, ...], str]:
     return ("stream", "EmbedStream", tuple(requests), "OK")
 
 
-def _wrong(world: World) -> list[tuple[str, str, tuple[Any, ...], str]]:
+def _wrong(world: World) -> list[Asked]:
     invalid, code = "INVALID_ARGUMENT", world.codes[Space.W_STAR][0]
     foreign, short, far = pb.Face(), pb.Face(), pb.Face()
     foreign.CopyFrom(code)
@@ -270,7 +286,7 @@ def _wrong(world: World) -> list[tuple[str, str, tuple[Any, ...], str]]:
     return [
         ("no faces", "Embed", (embed(),), invalid),
         ("65 faces", "Embed", (embed(faces=[code] * 65),), "RESOURCE_EXHAUSTED"),
-        ("unknown space", "Embed", (embed(faces=[good], space=9),), invalid),
+        ("unknown space", "Embed", (_unknown(embed(faces=[good])),), invalid),
         ("cut picture", "Embed", (embed(faces=[good, cut]),), invalid),
         ("another format", "Classify", (pb.ClassifyRequest(faces=[tiff]),), invalid),
         ("foreign code", "Embed", (embed(faces=[foreign]),), "FAILED_PRECONDITION"),
@@ -280,3 +296,9 @@ def _wrong(world: World) -> list[tuple[str, str, tuple[Any, ...], str]]:
         ("half code", "Edit", (pb.EditRequest(face=world.halves[0]),), invalid),
         ("unknown attribute", "Edit", (pb.EditRequest(face=good, edits=[edit]),), invalid),
     ]
+
+
+def _unknown(request: pb.EmbedRequest) -> pb.EmbedRequest:
+    """Ask for a space of a later version, which only the wire can name."""
+    request.MergeFromString(b"\x10\x09")
+    return request

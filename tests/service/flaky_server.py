@@ -15,10 +15,10 @@ from typing import Any
 import grpc
 import numpy as np
 from google.protobuf.message import Message
+from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from wstar.codes import Code
-from wstar.errors import ImageError, Overloaded, WstarError
 from wstar.graphs import Space
 from wstar.v1 import wstar_pb2 as pb
 from wstar.v1.wstar_pb2_grpc import (
@@ -32,8 +32,6 @@ N = 2
 MAX_BATCH = 4
 IN_FLIGHT = 3
 MAX_MESSAGE_BYTES = 16 * 2**20
-BAD = b"bad"
-FULL = b"full"
 
 
 def code(number: float, space_id: str = SPACE_ID) -> Code:
@@ -56,12 +54,14 @@ class Flaky(LatentSpaceServiceServicer):
     failures: errors of the next unary calls but GetInfo, one each.
     pushback_ms: sent with them as gRPC's servers do, if there is one.
     breaks: ends of the next streams, one each; OK when there are none left.
+    refused: what is wrong with pictures of these bytes, in a stream.
     mute: streams are read and not answered while it is set.
     """
 
-    failures: list[WstarError | grpc.StatusCode] = field(default_factory=list)
+    failures: list[Exception | grpc.StatusCode] = field(default_factory=list)
     pushback_ms: int | None = None
     breaks: list[Break] = field(default_factory=list)
+    refused: dict[bytes, Exception] = field(default_factory=dict)
     mute: threading.Event = field(default_factory=threading.Event)
     requests: list[Any] = field(default_factory=list)
     metadata: list[dict[str, str | bytes]] = field(default_factory=list)
@@ -135,14 +135,24 @@ class Flaky(LatentSpaceServiceServicer):
             if self.mute.is_set() or len(held) < 2:
                 continue
             while held:
-                yield stream_answer(held.pop())
+                yield self._answer(held.pop())
                 answered += 1
                 if end is not None and answered == end.answers:
                     context.abort(end.status, "broken on purpose")
         while self.mute.is_set() and context.is_active():
             self.ended.wait(1)
         for request in held:
-            yield stream_answer(request)
+            yield self._answer(request)
+
+    def _answer(self, request: pb.EmbedStreamRequest) -> pb.EmbedStreamResponse:
+        reply = pb.EmbedStreamResponse(id=request.id, space_id=SPACE_ID)
+        reply.timings.total_ms = 2.0
+        error = self.refused.get(request.face.picture.data)
+        if error is None:
+            reply.embedding.code.CopyFrom(answer(request.face))
+        else:
+            reply.error.CopyFrom(item_error(error))
+        return reply
 
     def _receive(self, request: Message, context: grpc.ServicerContext) -> None:
         self.requests.append(request)
@@ -153,7 +163,7 @@ class Flaky(LatentSpaceServiceServicer):
         trailers: list[tuple[str, str | bytes]] = []
         if self.pushback_ms is not None:
             trailers.append(("grpc-retry-pushback-ms", str(self.pushback_ms)))
-        if isinstance(failure, WstarError):
+        if isinstance(failure, Exception):
             status = rpc_status.to_status(status_of(failure, "request-1"))
             trailers += status.trailing_metadata
             code, text = status.code, status.details
@@ -168,24 +178,24 @@ def answer(face: pb.Face) -> pb.Code:
     return code(len(face.picture.data)).to_message()
 
 
-def stream_answer(request: pb.EmbedStreamRequest) -> pb.EmbedStreamResponse:
-    """The answer to one face; `bad` is no picture, and for `full` there is no room."""
-    reply = pb.EmbedStreamResponse(id=request.id, space_id=SPACE_ID)
-    reply.timings.total_ms = 2.0
-    data = request.face.picture.data
-    if data not in (BAD, FULL):
-        reply.embedding.code.CopyFrom(answer(request.face))
-        return reply
-    error: WstarError = ImageError("face.picture.data", data, "a picture")
-    if data == FULL:
-        error = Overloaded("the queue", 0.5)
-        reply.error.retry_delay.FromMilliseconds(500)
-        reply.error.reason = "OVERLOADED"
-    else:
-        reply.error.reason, reply.error.field = "IMAGE_ERROR", "face.picture.data"
-    reply.error.code, reply.error.message = 3, str(error)
-    reply.error.metadata["request_id"] = "request-1"
-    return reply
+def item_error(error: Exception) -> pb.ItemError:
+    """Tell an error as the answer to one face, with the details that a call would carry."""
+    status = status_of(error, "request-1")
+    told = pb.ItemError(code=status.code, message=status.message)
+    info, request, retry = (
+        error_details_pb2.ErrorInfo(),
+        error_details_pb2.BadRequest(),
+        error_details_pb2.RetryInfo(),
+    )
+    for detail in status.details:
+        if detail.Unpack(info):
+            told.reason = info.reason
+            told.metadata.update(info.metadata)
+        elif detail.Unpack(request):
+            told.field = request.field_violations[0].field
+        elif detail.Unpack(retry):
+            told.retry_delay.CopyFrom(retry.retry_delay)
+    return told
 
 
 @contextmanager

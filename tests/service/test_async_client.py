@@ -141,6 +141,29 @@ def test_the_deadline_and_a_cancelled_task_end_the_work(world: World) -> None:
     asyncio.run(scenario())
 
 
+def test_calls_of_a_client_that_is_closed_end(world: World) -> None:
+    async def scenario() -> None:
+        async with connected(world) as (client, running):
+            running.runner.gate.clear()
+
+            async def stream() -> None:
+                async for _ in client.embed_stream([world.picture()]):
+                    pass
+
+            calls: list[asyncio.Future[Any]] = [
+                asyncio.ensure_future(client.embed(world.picture())) for _ in range(2)
+            ]
+            calls.append(asyncio.ensure_future(stream()))
+            await running.runner.entered.wait()
+            await asyncio.sleep(0.1)
+            await client.close()
+            for call in calls:
+                with pytest.raises(InvalidInput, match="closed"):
+                    await call
+
+    asyncio.run(scenario())
+
+
 def test_a_stream_survives_a_server_that_stops(world: World) -> None:
     """The second server listens where the first did; nobody is told."""
 

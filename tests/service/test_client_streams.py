@@ -14,11 +14,8 @@ from typing import Any
 import grpc
 import pytest
 from tests.service.flaky_server import (
-    BAD,
-    FULL,
     IN_FLIGHT,
     MAX_MESSAGE_BYTES,
-    SPACE_ID,
     Break,
     Flaky,
     flaky,
@@ -32,11 +29,9 @@ from wstar.errors import (
     InvalidInput,
     LimitExceeded,
     Overloaded,
-    RunnerUnavailable,
     WstarError,
 )
-from wstar.graphs import Space
-from wstar.streams import ATTEMPTS, READ_AHEAD, Ledger, StreamItem
+from wstar.streams import READ_AHEAD, StreamItem
 
 Items = Callable[..., list[StreamItem]]
 CANCELLED, UNAVAILABLE = grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE
@@ -122,22 +117,26 @@ def test_a_face_that_fails_is_an_item_and_the_stream_goes_on(
     path.write_bytes(b"12345")
     missing = tmp_path / "missing.png"
     large = bytes(MAX_MESSAGE_BYTES)
-    found = items_of(server.target, [path, missing, BAD, tmp_path, FULL, large, b"1234"])
+    server.refused = {
+        b"bad": ImageError("face.picture.data", b"bad", "a picture"),
+        b"full": Overloaded("the queue", 0.5),
+    }
+    found = items_of(server.target, [path, missing, b"bad", tmp_path, b"full", large, b"1234"])
     by_id = {item.id: item for item in found}
     assert sorted(by_id) == list(range(7))
     assert (number(by_id[0]), number(by_id[6])) == (5, 4)
-    errors: dict[int, Any] = {place: by_id[place].error for place in (1, 2, 3, 4, 5)}
-    assert all(by_id[place].embedding is None for place in errors)
+    failed: dict[int, Any] = {place: by_id[place].error for place in (1, 2, 3, 4, 5)}
+    assert all(by_id[place].embedding is None for place in failed)
     for place, name in ((1, missing), (3, tmp_path)):
-        assert type(errors[place]) is InvalidInput
-        assert errors[place].field == str(name)
-    assert type(errors[2]) is ImageError
-    assert (errors[2].field, vars(errors[2])["request_id"]) == ("face.picture.data", "request-1")
-    assert type(errors[4]) is Overloaded
-    assert errors[4].retry_after_s == 0.5
+        assert type(failed[place]) is InvalidInput
+        assert failed[place].field == str(name)
+    assert type(failed[2]) is ImageError
+    assert (failed[2].field, vars(failed[2])["request_id"]) == ("face.picture.data", "request-1")
+    assert type(failed[4]) is Overloaded
+    assert failed[4].retry_after_s == 0.5
     # It would have ended the stream.
-    assert type(errors[5]) is LimitExceeded
-    assert (errors[5].field, errors[5].limit) == ("face", MAX_MESSAGE_BYTES)
+    assert type(failed[5]) is LimitExceeded
+    assert (failed[5].field, failed[5].limit) == ("face", MAX_MESSAGE_BYTES)
     assert len(server.streams) == 1
 
 
@@ -315,25 +314,18 @@ def test_options_are_those_of_embed_and_checked_at_once(server: Flaky) -> None:
         client.embed_stream([b"1"])
 
 
-def ledger() -> Ledger:
-    return Ledger(space=Space.W_STAR, dtype="f32", include_w_plus=False, include_scores=False)
+def test_a_client_closed_under_a_stream_ends_it(server: Flaky) -> None:
+    with Client(server.target) as client:
+        stream = client.embed_stream([b"1"] * 50)
+        next(stream)
+        client.close()
+        with pytest.raises(WstarError):
+            list(stream)
 
+    async def scenario() -> None:
+        async with AsyncClient(server.target) as client:
+            with pytest.raises(InvalidInput, match="closed"):
+                async for _ in client.embed_stream([b"1"] * 50):
+                    await client.close()
 
-def test_pauses_grow_and_end() -> None:
-    asked = ledger()
-    pauses = [asked.pause_s(RunnerUnavailable("gone")) for _ in range(ATTEMPTS - 1)]
-    # Each is drawn from 20 % around its mean.
-    for pause_s, mean_s in zip(pauses, [0.25, 0.75, 2.25, 6.75], strict=True):
-        assert 0.8 * mean_s <= pause_s <= 1.2 * mean_s
-    with pytest.raises(RunnerUnavailable, match="gone"):
-        asked.pause_s(RunnerUnavailable("gone"))
-    assert ledger().pause_s(Overloaded("places", 3.0)) == 3.0
-    with pytest.raises(LimitExceeded):
-        ledger().pause_s(LimitExceeded("faces", 2, 1, "faces"))
-
-
-def test_an_id_of_another_server_s_space_is_told() -> None:
-    with flaky() as server:
-        (found,) = items(server.target, [b"1"])
-    assert found.embedding is not None
-    assert found.embedding.code.space_id == SPACE_ID
+    asyncio.run(scenario())

@@ -10,7 +10,6 @@ from typing import Any
 
 import grpc
 import numpy as np
-import pytest
 from tests.service.conftest import FakeRunner, Running, World
 
 from wstar.codes import Code
@@ -66,7 +65,7 @@ class Counting(FakeRunner):
 
 
 @asynccontextmanager
-async def serving(world: World, runner: FakeRunner, **settings: object) -> AsyncIterator[Running]:
+async def serving(world: World, runner: FakeRunner, **settings: Any) -> AsyncIterator[Running]:
     """Serve; in the end no stream is open, and no task is left of those that were."""
     async with world.serving(runner, **settings) as running:
         before = len(asyncio.all_tasks())
@@ -247,9 +246,8 @@ def test_a_lost_engine_ends_the_stream(world: World) -> None:
 def test_bytes_that_are_no_message_end_the_stream(world: World) -> None:
     async def scenario() -> tuple[list[bytes], grpc.aio.AioRpcError | None]:
         async with serving(world, FakeRunner(world)) as running:
-            call: Any = running.channel.stream_stream(
-                "/wstar.v1.LatentSpaceService/EmbedStream", bytes, bytes
-            )()
+            channel: Any = running.channel
+            call = channel.stream_stream("/wstar.v1.LatentSpaceService/EmbedStream", bytes, bytes)()
             await call.write(item(world, 10).SerializeToString())
             await call.write(b"\xff\xff\xff")
             return await end(call)  # type: ignore[return-value]
