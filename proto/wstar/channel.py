@@ -29,7 +29,9 @@ _SERVICE_CONFIG = json.dumps(
                     "initialBackoff": "0.1s",
                     "maxBackoff": "2s",
                     "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+                    # CANCELLED, by nobody here: gRPC ends so what reached a stopping server
+                    # in the last moment, and what the server has not begun.
+                    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"],
                 },
             },
             # Only `wstar.streams` knows which faces of a broken stream were answered.
@@ -97,8 +99,9 @@ class Tls:
 class Endpoint:
     """A server as a client reaches it; its channels retry, balance and stay alive alike.
 
-    Calls that end with UNAVAILABLE or RESOURCE_EXHAUSTED are sent again, up to 5 times in all
-    within their deadline: after 0.1 s, doubled each time, or when the server says.
+    Calls that end with UNAVAILABLE or RESOURCE_EXHAUSTED, or with CANCELLED though nobody here
+    cancelled them, are sent again, up to 5 times in all within their deadline: after 0.1 s,
+    doubled each time, or when the server says.
     """
 
     target: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import os
 import sys
@@ -13,6 +14,9 @@ from wstar_service.logs import configure
 from wstar_service.pulse import Pulse
 from wstar_service.settings import Settings
 
+# glibc keeps what is freed in as many heaps as there are threads at most; few heaps are used again
+# soon, many only grow.
+_M_ARENA_MAX, _HEAPS = -8, 2
 _LOG = logging.getLogger("wstar.server")
 
 
@@ -35,6 +39,9 @@ def main() -> int:
 def run_process(settings: Settings, pulse: Pulse) -> int:
     """Serve in this process; return its exit code."""
     configure(settings.log_format)
+    limit_heaps = getattr(ctypes.CDLL(None), "mallopt", None)  # Other C libraries have no heaps.
+    if limit_heaps is not None:
+        limit_heaps(_M_ARENA_MAX, _HEAPS)
     from wstar_service.process import serve
 
     try:

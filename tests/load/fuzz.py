@@ -2,7 +2,8 @@
 
 Mutated pictures go through `wstar.images.decode` in a process of their own; mutated pictures and
 messages go to a real server over several connections. Meanwhile its health is asked for and its
-memory read. Then bombs and the slowest legal pictures are timed one by one.
+memory read. Then bombs and the slowest legal pictures are timed one by one, as callers see them:
+that part needs two quiet cores.
 """
 
 from __future__ import annotations
@@ -200,6 +201,11 @@ class Run:
             (self.keep / f"picture-{case}.bin").write_bytes(data)
 
 
+def _load() -> str:
+    busy, cores = os.getloadavg()[1], os.cpu_count() or 1
+    return f"load {busy:.1f} on {cores} cores (times mean something up to {cores + 2})"
+
+
 def main() -> int:
     """Run all; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -227,7 +233,7 @@ def main() -> int:
             report.violations.append(f"{type(error).__name__}: {error}")
     report.judge()
     report.show()
-    print(f"seed {options.seed}, {time.monotonic() - started_s:.0f} s")
+    print(f"seed {options.seed}, {time.monotonic() - started_s:.0f} s, {_load()}")
     return 1 if report.violations else 0
 
 
