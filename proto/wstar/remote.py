@@ -50,6 +50,8 @@ _KINDS: Mapping[str, type[WstarError]] = {
 # Failures that never reached wstar's code and so carry no reason.
 _TRANSPORT: Mapping[grpc.StatusCode, type[WstarError]] = {
     grpc.StatusCode.UNAVAILABLE: RunnerUnavailable,
+    # By nobody here: what a server that stops has not begun, or not finished in time.
+    grpc.StatusCode.CANCELLED: RunnerUnavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
 }

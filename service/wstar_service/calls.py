@@ -125,7 +125,10 @@ class Calls:
                 self.report(error, call)
                 await _abort(context, error, call)
             finally:
-                self._ended(call, code, context)
+                # After the reply has left: whoever asked does not wait for our books.
+                asyncio.get_running_loop().call_soon(
+                    self._ended, call, code, context, time.monotonic()
+                )
 
     def report(self, error: Exception, call: Call) -> None:
         """Count an error that a caller is told, and log it if the fault is ours."""
@@ -154,8 +157,7 @@ class Calls:
         if not self.ready:
             raise RunnerUnavailable("the server is starting or without its engine; try again")
 
-    def _ended(self, call: Call, code: grpc.StatusCode, context: Context) -> None:
-        ended_s = time.monotonic()
+    def _ended(self, call: Call, code: grpc.StatusCode, context: Context, ended_s: float) -> None:
         self.metrics.answered(
             call.method,
             code.name,

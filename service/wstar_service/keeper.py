@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from wstar.errors import WstarError
+from wstar.errors import RunnerUnavailable, WstarError
 from wstar_service.contract import OPTIONAL_GRAPH
 from wstar_service.runner import GraphRunner, deadline
 
@@ -84,11 +84,21 @@ class Keeper:
             await asyncio.sleep(self._retry_s)
 
     async def _prove(self, runner: GraphRunner) -> None:
+        with deadline(None if self._retry_s is None else _PROOF_S):
+            proving = asyncio.ensure_future(self._server.make_ready(runner))
+        losing = asyncio.ensure_future(runner.lost())
         try:
-            with deadline(None if self._retry_s is None else _PROOF_S):
-                await self._server.make_ready(runner)
+            # An engine that is lost may leave requests without an answer until their deadline.
+            await asyncio.wait((proving, losing), return_when=asyncio.FIRST_COMPLETED)
+            if not proving.done():
+                raise RunnerUnavailable(f"the engine was lost during its proof: {losing.result()}")
+            await proving
         except WstarError:
             self._failed()
             raise
+        finally:
+            for task in (proving, losing):
+                task.cancel()
+            await asyncio.gather(proving, losing, return_exceptions=True)
         if OPTIONAL_GRAPH not in runner.graphs:
             _LOG.warning("serving without graph %r: nothing can be drawn", OPTIONAL_GRAPH)

@@ -18,7 +18,7 @@ from wstar_service.pages import listen
 from wstar_service.pulse import Pulse
 from wstar_service.runner import GraphRunner
 from wstar_service.server import Server
-from wstar_service.settings import Address, Settings
+from wstar_service.settings import Settings
 
 _LOG = logging.getLogger("wstar.server")
 
@@ -48,9 +48,10 @@ async def serve(settings: Settings, pulse: Pulse) -> None:
                 settings.metrics, server.metrics.registry, pulse.alive, pulse.ready
             )
             _LOG.info("metrics on %s", where)
-        address = await server.listen()
-        _LOG.info("listening on %s", address)
-        keeping = asyncio.ensure_future(keeper.keep(_announcement(address)))
+        # Whoever shares a port is given connections from the moment it listens: when it is ready.
+        if not settings.reuse_port:
+            _LOG.info("listening on %s", await server.listen())
+        keeping = asyncio.ensure_future(keeper.keep(_announcement(server)))
         work.append(keeping)
         await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
         if keeping.done():
@@ -83,13 +84,15 @@ def _signals() -> asyncio.Future[int]:
     return stopped
 
 
-def _announcement(address: Address) -> Callable[[], None]:
-    unsaid = [str(address)]
+def _announcement(server: Server) -> Callable[[], None]:
+    said = False
 
     def proved() -> None:
+        nonlocal said
         _LOG.info("serving")
-        if unsaid:
-            print(unsaid.pop(), flush=True)
+        if not said:
+            said = True
+            print(server.address, flush=True)
 
     return proved
 

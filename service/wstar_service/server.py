@@ -76,6 +76,7 @@ class Server:
             tokens = Tokens.read(settings.tokens)
             interceptors.insert(0, Authentication(tokens, self.metrics.refused))
         self._health = Health()
+        self.address: Address | None = None
         self._grpc = grpc.aio.server(
             interceptors=interceptors,
             options=(
@@ -105,7 +106,12 @@ class Server:
             await asyncio.sleep(_OBSERVE_EVERY_S)
 
     async def listen(self) -> Address:
-        """Open the port, not serving yet; return where. Raises OSError if that is impossible."""
+        """Open the port, if it is not, not serving yet; return where.
+
+        Raises OSError if that is impossible.
+        """
+        if self.address is not None:
+            return self.address
         await self._set_health(())
         address = self._settings.listen
         try:
@@ -118,7 +124,8 @@ class Server:
                 f"cannot listen on {address}: in use, or no address of this machine"
             ) from error
         await self._grpc.start()
-        return Address(address.host, port)
+        self.address = Address(address.host, port)
+        return self.address
 
     async def make_ready(self, runner: GraphRunner) -> None:
         """Reproduce the golden requests, warm up, then serve; raises WstarError if that fails."""
@@ -136,6 +143,7 @@ class Server:
         )
         self.metrics.describe(wstar.__version__, runner.description, manifests)
         self._calls.ready = True
+        await self.listen()
         await self._set_health(capabilities)
 
     async def withdraw(self) -> None:

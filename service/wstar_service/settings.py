@@ -69,7 +69,7 @@ class Settings:
         1, "PROCESSES", "processes that share the port; limits hold for each of them", 1, 256
     )
     reuse_port: bool = _is(
-        False, "", "let another server take over on the same port while this one stops"
+        False, "", "share the port, opened when ready, so that another server can take over"
     )
     threads: int | None = _is(
         None, "COUNT", "CPU threads per graph and for pictures; default: all there are", 1, 1024

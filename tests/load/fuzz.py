@@ -214,23 +214,25 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="another seed, other cases")
     parser.add_argument("--keep", type=Path, help="folder for the bytes of failing cases")
     options = parser.parse_args()
+    usual = dict(os.environ)
     os.environ.update(_GIVES_BACK)
     report = Report()
     started_s = time.monotonic()
-    with serving() as served:
-        try:
+    try:
+        with serving(os.environ) as served:
             run = Run(options.seed, served, options.keep, report, world_of(served.address))
             run.cases(options.first, options.cases)
-            report.violations += fuzz_bombs.timed(served.address)
             with grpc.insecure_channel(served.address) as channel:
                 health_s(channel)
             if served.under_way():
                 report.violations.append(f"{served.under_way():g} calls still under way")
             report.violations += [f"log: {line[:300]}" for line in served.faults()[:10]]
-        except KeyboardInterrupt:
-            print("\ninterrupted; so far:")
-        except Exception as error:
-            report.violations.append(f"{type(error).__name__}: {error}")
+        with serving(usual) as served:
+            report.violations += fuzz_bombs.timed(served.address)
+    except KeyboardInterrupt:
+        print("\ninterrupted; so far:")
+    except Exception as error:
+        report.violations.append(f"{type(error).__name__}: {error}")
     report.judge()
     report.show()
     print(f"seed {options.seed}, {time.monotonic() - started_s:.0f} s, {_load()}")

@@ -7,6 +7,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from statistics import median
 from typing import Any
 
 import grpc
@@ -118,17 +119,21 @@ def legal() -> Mapping[str, Callable[[], bytes]]:
 
 
 def timed(address: str) -> list[str]:
-    """Time all, in this process and as calls; print a table, return what took too long."""
+    """Time all, in this process and as calls; print a table, return what took too long.
+
+    The time of a call is told without that of a call which carries as many bytes for nothing.
+    """
     violations = []
     with grpc.insecure_channel(address) as channel:
         stub: Any = LatentSpaceServiceStub(channel)
-        empty_ms = float(np.median([_call_ms(stub, b"") for _ in range(50)]))
-        print(f"\n{'bomb':38} {'bytes':>10} {'decode ms':>10} {'call ms':>8}  at most, of {_TRIES}")
+        print(f"\n{'bomb, the slowest of 20':38} {'bytes':>10} {'decode ms':>10} {'call ms':>8}")
         for name, make in bombs().items():
             data = make()
+            # What it takes to carry so many bytes, refused on sight.
+            carried_ms = median(_call_ms(stub, bytes(len(data))) for _ in range(_TRIES))
             for _ in range(_ROUNDS):
                 found = max(_decode_ms(data) for _ in range(_TRIES))
-                call = max(_call_ms(stub, data) for _ in range(_TRIES)) - empty_ms
+                call = max(_call_ms(stub, data) for _ in range(_TRIES)) - carried_ms
                 if max(found, call) <= MAX_BOMB_MS:
                     break
             else:
@@ -145,13 +150,14 @@ def timed(address: str) -> list[str]:
 
 
 def _decode_ms(data: bytes, *, must: bool = False) -> float:
-    started_s = time.perf_counter()
+    """Work of this thread: other work of the machine is not the decoder's."""
+    started_s = time.thread_time()
     try:
         decode(data, **LIMITS)
     except WstarError:
         if must:
             raise
-    return 1e3 * (time.perf_counter() - started_s)
+    return 1e3 * (time.thread_time() - started_s)
 
 
 def _call_ms(stub: Any, data: bytes) -> float:  # noqa: ANN401

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +101,7 @@ class Served:
 
 
 @contextmanager
-def serving() -> Iterator[Served]:
+def serving(environment: Mapping[str, str]) -> Iterator[Served]:
     """Serve the demo repository on free ports of this machine until the block ends."""
     with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "log", "wb") as log:
         command = [sys.executable, "-m", "wstar_service", "--repository", str(DEMO)]
@@ -113,6 +113,7 @@ def serving() -> Iterator[Served]:
             stdout=subprocess.PIPE,
             stderr=log,
             start_new_session=True,
+            env=environment,
         )
         try:
             assert process.stdout is not None

@@ -123,6 +123,12 @@ class Serving:
         return code
 
 
+def _killed(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(PATIENCE_S)
+
+
 @pytest.fixture
 def serve(repository: Path, tmp_path: Path) -> Iterator[Callable[..., Serving]]:
     """Start a process with more flags; kills what the test did not end."""
@@ -135,8 +141,7 @@ def serve(repository: Path, tmp_path: Path) -> Iterator[Callable[..., Serving]]:
             process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=log, text=True, process_group=0
             )
-            held.callback(lambda: process.wait(PATIENCE_S))
-            held.callback(lambda: process.poll() is None and os.killpg(process.pid, signal.SIGKILL))
+            held.callback(_killed, process)
             assert process.stdout is not None
             with process.stdout as stdout:
                 return Serving(process, stdout.readline().strip(), path)

@@ -133,6 +133,27 @@ def test_another_engine_is_proved_before_it_serves(world: World) -> None:
     assert failures == ["proof"]
 
 
+def test_an_engine_lost_during_its_proof_is_opened_again_at_once(world: World) -> None:
+    """Its golden request may go unanswered until a deadline of minutes."""
+    mute, second = Renamed(world), Renamed(world)
+    mute.gate.clear()
+    found: list[FakeRunner] = [second, mute]
+
+    async def opened() -> FakeRunner:
+        return found.pop()
+
+    async def scenario() -> None:
+        async with kept(opened, lambda: None) as (channel, proofs):
+            await asyncio.wait_for(mute.entered.wait(), 10)
+            assert not await health(channel)
+            mute.gone.set()
+            await asyncio.wait_for(proofs.get(), 10)
+            assert await health(channel)
+            assert mute.closed
+
+    asyncio.run(scenario())
+
+
 def test_what_cannot_get_better_is_tried_once(world: World) -> None:
     runner, failures = Renamed(world, spoiled={"flow": 1.0}), []
 

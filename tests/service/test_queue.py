@@ -37,7 +37,10 @@ def depth(metrics: Metrics, queue: str = "calls") -> float:
 
 
 @asynccontextmanager
-async def full(world: World, **settings: Any) -> AsyncIterator[tuple[Running, Any]]:
+async def full(
+    world: World,
+    **settings: Any,  # noqa: ANN401
+) -> AsyncIterator[tuple[Running, Any]]:
     """A server with its one place taken; the block ends without a task that was not there."""
     async with world.serving(max_concurrency=1, **settings) as running:
         before = len(asyncio.all_tasks())
@@ -97,7 +100,8 @@ def test_who_finds_the_queue_full_is_told_at_once_when_to_return(world: World) -
 
     error, took_s = asyncio.run(scenario())
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert dict(map(tuple, error.trailing_metadata()))["grpc-retry-pushback-ms"] == "500"
+    trailers: Any = error.trailing_metadata()
+    assert dict(trailers)["grpc-retry-pushback-ms"] == "500"
     told = error_of_call(error, "here")  # type: ignore[arg-type]
     assert isinstance(told, Overloaded)
     assert told.retry_after_s == 0.5

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -22,8 +23,11 @@ from wstar.graphs import Space
 from wstar.images import encode
 from wstar.space import SpaceManifest
 from wstar.v1 import wstar_pb2 as pb
+from wstar.v1.wstar_pb2_grpc import LatentSpaceServiceStub
 from wstar_service.golden import check_golden
 from wstar_service.runner import Array
+from wstar_service.server import Server
+from wstar_service.settings import Address, Settings
 
 if TYPE_CHECKING:
     from tests.service.conftest import Running
@@ -167,6 +171,24 @@ def test_bytes_that_are_no_message_are_refused(world: World) -> None:
     error = asyncio.run(scenario())
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert str(error.details()).startswith("request: found 'bytes'")
+
+
+def test_a_shared_port_is_opened_when_ready(world: World) -> None:
+    """The system would give connections to a server that answers nothing yet."""
+
+    async def scenario() -> None:
+        settings = Settings(Path(), listen=Address("127.0.0.1", 0), reuse_port=True, grace_s=1.0)
+        server = Server(settings)
+        try:
+            assert server.address is None
+            await server.make_ready(FakeRunner(world))
+            async with grpc.aio.insecure_channel(str(server.address)) as channel:
+                stub: Any = LatentSpaceServiceStub(channel)
+                await stub.GetInfo(pb.GetInfoRequest())
+        finally:
+            await server.stop()
+
+    asyncio.run(scenario())
 
 
 def test_reflection_lists_the_service_unless_switched_off(world: World) -> None:

@@ -107,6 +107,7 @@ def test_refusals_of_the_transport_are_told_apart() -> None:
     kinds = {
         grpc.StatusCode.UNAUTHENTICATED: errors.Unauthenticated,
         grpc.StatusCode.UNAVAILABLE: errors.RunnerUnavailable,
+        grpc.StatusCode.CANCELLED: errors.RunnerUnavailable,
         grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
         grpc.StatusCode.RESOURCE_EXHAUSTED: WstarError,
     }

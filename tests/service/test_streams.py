@@ -65,7 +65,11 @@ class Counting(FakeRunner):
 
 
 @asynccontextmanager
-async def serving(world: World, runner: FakeRunner, **settings: Any) -> AsyncIterator[Running]:
+async def serving(
+    world: World,
+    runner: FakeRunner,
+    **settings: Any,  # noqa: ANN401
+) -> AsyncIterator[Running]:
     """Serve; in the end no stream is open, and no task is left of those that were."""
     async with world.serving(runner, **settings) as running:
         before = len(asyncio.all_tasks())

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -68,12 +69,16 @@ class Service:
 def service(triton: TritonProcess) -> Iterator[Service]:
     """Serve a Triton until the block ends, and stop without a traceback."""
     arguments = ["--listen", "127.0.0.1:0", "--threads", "1", "--triton", str(triton.grpc)]
-    with subprocess.Popen(
-        [sys.executable, "-m", "wstar_service", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    # A pipe that nobody reads would fill up, and hold up whoever logs.
+    with (
+        tempfile.TemporaryFile("w+") as stderr,
+        subprocess.Popen(
+            [sys.executable, "-m", "wstar_service", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        ) as process,
+    ):
         assert process.stdout is not None
         try:
             never = threading.Timer(STOP_S, process.kill)
@@ -84,9 +89,11 @@ def service(triton: TritonProcess) -> Iterator[Service]:
                 yield Service(address, channel)
         finally:
             process.terminate()
-            _, log = process.communicate(timeout=STOP_S)
-    assert process.returncode == 0, log
-    assert "Traceback" not in log
+            process.wait(STOP_S)
+            stderr.seek(0)
+            log = stderr.read()
+        assert process.returncode == 0, log
+        assert "Traceback" not in log
 
 
 def right(reply: pb.EmbedResponse, expected: dict[str, SpaceManifest]) -> str:
