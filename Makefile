@@ -98,9 +98,9 @@ check-proto: .node/.installed ## lint wstar.proto, and compare it with the relea
 
 .PHONY: bench
 bench: .venv/.installed ## what the service costs over the bare graphs, and distances over the bare product
-	@$(DEV)/python -m tests.bench.overhead
-	@$(DEV)/python -m tests.bench.saturation
-	@$(DEV)/python -m tests.bench.distances
+	@status=0; for part in overhead saturation distances; do \
+		$(DEV)/python -m tests.bench.$$part || status=1; \
+	done; exit $$status
 
 .PHONY: soak
 soak: .venv/.installed $(TRITON_ENVIRONMENTS) ## mixed load on both runners, every answer checked (MINUTES=15 each)

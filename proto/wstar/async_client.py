@@ -12,7 +12,7 @@ from weakref import WeakSet
 import grpc
 import grpc.aio
 
-from wstar import distances, operations, streams_async
+from wstar import checks, distances, operations, streams_async
 from wstar.channel import Endpoint, Tls
 from wstar.client import DEFAULT_TARGET, DEFAULT_TIMEOUT_S
 from wstar.distances import Mode
@@ -54,7 +54,7 @@ class AsyncClient:
         token: str | None = None,
     ) -> None:
         self._endpoint = Endpoint.of(target, tls, token)
-        self._timeout_s = timeout_s
+        self._timeout_s = checks.timeout(timeout_s)
         # A channel belongs to the event loop that makes it, and there may be none yet.
         self._channel: grpc.aio.Channel | None = None
         self._methods: Any = None

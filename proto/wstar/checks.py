@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from wstar.argument_types import MAX_TIMEOUT_S
 from wstar.codes import space_name
 from wstar.errors import InvalidInput
 from wstar.graphs import Space
@@ -31,6 +32,13 @@ def space_number(space: Space) -> str:
 def dtype_number(dtype: str) -> str:
     """Name a number type of codes on the wire; InvalidInput for none of f32 and f16."""
     return number_name("DTYPE_", "dtype", dtype, ("f32", "f16"))
+
+
+def timeout(seconds: float) -> float:
+    """Return a time in seconds, above 0 to a day; InvalidInput for any other, NaN included."""
+    if not 0 < seconds <= MAX_TIMEOUT_S:
+        raise InvalidInput("timeout_s", seconds, f"above 0 to {MAX_TIMEOUT_S:g} seconds")
+    return seconds
 
 
 def names(field: str, values: Iterable[str]) -> list[str]:

@@ -15,6 +15,8 @@ from wstar.terminal import say
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; argparse exits with 2 on wrong usage."""
     arguments = parser(os.environ).parse_args(argv)
+    # What gRPC has to say of a connection is in our message.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     # Late, so that help comes at once.
     from wstar import commands
 

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar, cast
 
 import grpc
 
-from wstar import distances, operations, streams_sync
+from wstar import checks, distances, operations, streams_sync
 from wstar.channel import Endpoint, Tls
 from wstar.distances import Mode
 from wstar.errors import InvalidInput
@@ -37,8 +37,8 @@ class Client:
     Parameters
     ----------
     target: HOST:PORT of the server, or `dns:///NAME:PORT` for all the servers of a name in turn.
-    timeout_s: seconds that one request may take, waiting and retries included; in a stream, that
-        the server may be silent while it owes answers.
+    timeout_s: seconds, at most 86400, that one request may take, waiting and retries included; in a
+        stream, that the server may be silent while it owes answers.
     tls: how the server proves itself; None speaks plain text.
     token: sent with every call as `authorization: Bearer TOKEN`, also in plain text: there only
         where the network is trusted.
@@ -82,7 +82,7 @@ class Client:
         token: str | None = None,
     ) -> None:
         self._endpoint = Endpoint.of(target, tls, token)
-        self._timeout_s = timeout_s
+        self._timeout_s = checks.timeout(timeout_s)
         self._channel = self._endpoint.channel()
         self._stub = LatentSpaceServiceStub(self._channel)
         self._closed = False

@@ -16,12 +16,14 @@ WstarError
 
 from __future__ import annotations
 
+import re
+
 _SHOWN_CHARACTERS = 200
 
 
 def _shown(value: object) -> str:
-    """Represent a value in at most 200 characters: messages travel to clients and into logs."""
-    text = repr(value)
+    """Represent a value in at most 200 characters, on one line: for clients and logs."""
+    text = re.sub(r"\s*\n\s*", " ", repr(value))
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
 
 

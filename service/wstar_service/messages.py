@@ -173,8 +173,11 @@ def read_names(
 ) -> list[int]:
     """Return the positions of attribute names, in order, each once.
 
-    Raises InvalidInput: an unknown name, with its path, or more than `most`.
+    Raises InvalidInput: an unknown name, with its path, or more than `most` (default: all).
     """
+    # Before they are read: a message holds millions, which would keep every other call waiting.
+    if len(names) > len(attributes):
+        raise InvalidInput(field, f"{len(names)} names", f"at most {len(attributes)}")
     for i, name in enumerate(names):
         if name not in attributes:
             raise InvalidInput(f"{field}[{i}]", name, "a name of GetInfoResponse.attributes")

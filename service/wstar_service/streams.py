@@ -44,7 +44,11 @@ class Streams:
                     async with asyncio.TaskGroup() as faces:
                         end = await self._read_all(context, stream, work, faces)
                 except ExceptionGroup as group:
-                    raise group.exceptions[0] from group
+                    first = group.exceptions[0]
+                    if isinstance(first, grpc.aio.BaseError):
+                        # An answer could not be sent: its caller has gone.
+                        raise asyncio.CancelledError from first
+                    raise first from group
             if end is not None:
                 raise end
 

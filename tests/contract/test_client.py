@@ -248,6 +248,12 @@ def test_a_slow_server_passes_the_deadline(canned: Canned) -> None:
         client.edit(b"1")
 
 
+@pytest.mark.parametrize("timeout_s", [0.0, -1.0, float("nan"), float("inf"), 1e300])
+def test_a_timeout_that_is_none_is_refused(timeout_s: float) -> None:
+    with pytest.raises(InvalidInput, match="timeout_s: found .* allowed: above 0 to 86400"):
+        Client(timeout_s=timeout_s)
+
+
 def test_a_message_above_the_limit_of_the_server_says_both_sizes(client: Client) -> None:
     with pytest.raises(LimitExceeded) as refused:
         client.embed(bytes(300_000))

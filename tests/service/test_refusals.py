@@ -216,6 +216,7 @@ INVALID_INPUT: dict[str, tuple[Ask, str]] = {
     "probability NaN": (edit((A, TARGET, np.nan)), "edits[0].target_probability"),
     "edited and preserved": (edit((A, TARGET, 0.5), preserve=[B, A]), "preserve[1]"),
     "unknown to preserve": (edit((A, STEP, 1), preserve=["Nice"]), "preserve[0]"),
+    "more to preserve than there are": (edit((A, STEP, 1), preserve=[B] * 41), "preserve"),
     "strength NaN": (edit((A, STEP, 1), strengths=[1, np.nan]), "strengths[1]"),
     "strength too large": (edit((A, STEP, 1), strengths=[0, 1e38]), "strengths[1]"),
     "budget of nothing": (budget(0.0), "max_squared_distance"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+import pytest
 from tests.service.conftest import FakeRunner, Running, World
 
 from wstar.codes import Code
@@ -273,3 +274,35 @@ def test_a_caller_who_goes_leaves_nothing_behind(world: World) -> None:
             running.runner.gate.set()
 
     asyncio.run(scenario())
+
+
+def test_a_caller_who_goes_while_an_answer_waits_for_him_has_cancelled(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who does not read fills the transport; the answer that then fails is no fault of ours."""
+
+    async def scenario() -> float | None:
+        async with serving(world, FakeRunner(world), max_stream_in_flight=4) as running:
+            read = running.server.metrics.registry.get_sample_value
+            call = running.stub.EmbedStream()
+
+            async def write() -> None:
+                while True:
+                    await call.write(item(world, 20))
+
+            writing = asyncio.ensure_future(write())
+            answered = {"code": "OK"}
+            seen = -1.0
+            # Until the server stands still: all windows are full.
+            while (now := read("wstar_stream_items_total", answered) or 0.0) != seen:
+                seen = now
+                await asyncio.sleep(0.3)
+            call.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            ended = {"method": "EmbedStream", "code": "CANCELLED"}
+            name = "wstar_request_duration_seconds_count"
+            await until(lambda: read(name, ended) is not None)
+            return read(name, ended)
+
+    assert asyncio.run(scenario()) == 1.0
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
