@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 
-class _Empty(grpc.GenericRpcHandler):  # type: ignore[misc]
+class _Empty(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     """Answers every method."""
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:  # noqa: ANN401
