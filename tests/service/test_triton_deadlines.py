@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.triton
 CALLS = 12
+LEAVING_S = 10.0
 
 
 def pictures() -> Array:
@@ -91,6 +93,35 @@ def test_cancelled_calls_leave_the_queue(triton: TritonProcess) -> None:
     eventually(lambda: quiet(triton), 10)
     after = triton.counts("encoder")
     assert after["success"] - before["success"] < CALLS
+
+
+@pytest.mark.slow
+def test_callers_who_leave_at_any_moment_do_not_end_triton(own_triton: TritonProcess) -> None:
+    """Asking Triton whether a request was cancelled ended it within seconds of this."""
+    images = pictures()
+
+    async def caller(runner: TritonRunner, random: np.random.Generator) -> int:
+        answered = 0
+        ends = time.monotonic() + LEAVING_S
+        while time.monotonic() < ends:
+            some = images[: random.integers(1, 9)]
+            task = asyncio.ensure_future(runner.run("encoder", image=some))
+            await asyncio.wait([task], timeout=random.uniform(0.001, 0.1))
+            task.cancel()
+            (found,) = await asyncio.gather(task, return_exceptions=True)
+            assert isinstance(found, dict | asyncio.CancelledError), found
+            answered += isinstance(found, dict)
+        return answered
+
+    async def scenario() -> list[int]:
+        runner = await TritonRunner.open(own_triton.grpc, shared_memory=True)
+        callers = [caller(runner, np.random.default_rng(seed)) for seed in range(CALLS)]
+        answered = await asyncio.gather(*callers)
+        assert (await runner.run("encoder", image=images))["w"].shape == (16, 10, 512)
+        await runner.close()
+        return answered
+
+    assert sum(asyncio.run(scenario())) > 0
 
 
 def test_queue_limits_of_the_configuration_have_their_own_errors(own_triton: TritonProcess) -> None:
