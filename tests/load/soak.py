@@ -1,7 +1,9 @@
 """Mixed load for minutes: `python -m tests.load.soak --minutes 15 --runner embedded|triton`.
 
 Every answer is compared with one computed alone before. Afterwards the server must hold no more
-threads, tasks or work than before, and its memory must not have grown. Exit 1 on any violation.
+threads, tasks or work than before, and its memory must not have grown. Triton's backends first run
+the largest batch there is: ONNX Runtime keeps what its largest run so far took. Exit 1 on any
+violation.
 """
 
 from __future__ import annotations
@@ -14,11 +16,15 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from tests.load.load import WORKERS, Caller, Tally
 from tests.load.soak_answers import BOUNDS
 from tests.load.soak_cases import Case, all_cases
 from tests.load.soak_watch import SAMPLE_S, Memory, Served, served, settled
-from tests.service.triton_process import ENVIRONMENTS
+from tests.service.triton_process import ENVIRONMENTS, TritonProcess
+
+from wstar.graphs import graphs
+from wstar_service.triton import TritonRunner
 
 WARM_S = 180.0
 # Of a run too short for the whole warm-up, whose memory is shown and not judged.
@@ -59,6 +65,8 @@ class Soak:
             for i in range(WORKERS)
         ]
         try:
+            if self.server.triton is not None:
+                await _run_largest_batches(self.server.triton)
             (info,) = (case for case in self.cases if case.method == "GetInfo")
             for caller in callers:
                 await caller.call(info)
@@ -119,6 +127,15 @@ class Soak:
         if threads > self.warm_threads + MORE_THREADS:
             found.append(f"{threads} threads after the load, {self.warm_threads} at warm-up")
         return found
+
+
+async def _run_largest_batches(triton: TritonProcess) -> None:
+    runner = await TritonRunner.open(triton.grpc, shared_memory=False)
+    manifest = next(iter((await runner.manifests()).values()))
+    for spec in graphs(manifest.resolution, manifest.encoder_side):
+        zeros = {t.name: np.zeros((spec.max_batch, *t.shape), t.dtype) for t in spec.inputs}
+        await runner.run(spec.name, **zeros)
+    await runner.close()
 
 
 def report(soak: Soak, left: Sequence[str]) -> Iterator[str]:
