@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from wstar_service.runner import Array, Observer, remaining_s
 from wstar_service.settings import Address
 from wstar_service.stages import stage
 from wstar_service.triton_errors import failure
+from wstar_service.triton_finishing import Finishing
 from wstar_service.triton_models import Model, manifests_of
 from wstar_service.triton_regions import Region, Regions, same_host
 
@@ -207,6 +209,7 @@ class Wire:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._client = InferenceServerClient(str(target), channel_args=_CHANNEL)
         self._asked: set[asyncio.Future[Any]] = set()
+        self._finishing = Finishing()
 
     def lose(self, why: str) -> None:
         """Answer no run any more."""
@@ -240,15 +243,10 @@ class Wire:
             raise RunnerUnavailable(f"Triton at {self.target} is lost: {self.lost.result()}")
         if left is not None and left <= 0.0:
             raise DeadlineExceeded(f"the deadline passed before graph {model.name!r} ran")
-        asked = self._client.infer(
-            model.name,
-            inputs,
-            model_version=model.version,
-            outputs=outputs,
-            timeout=None if left is None else math.ceil(1e6 * left),
-            client_timeout=left,
-        )
-        return await self._answer(f"graph {model.name!r}", asked)
+        given: dict[str, Any] = {"model_version": model.version, "outputs": outputs}
+        given["timeout"] = None if left is None else math.ceil(1e6 * left)
+        what, ask = f"graph {model.name!r}", partial(self._client.infer, model.name, inputs)
+        return await self._answer(what, self._finishing.waited(what, partial(ask, **given), left))
 
     async def register(self, name: str, size: int) -> None:
         """Let Triton map the region `name`; raises WstarError."""
@@ -273,7 +271,8 @@ class Wire:
             asked.cancel()
 
     async def close(self) -> None:
-        """End the connection."""
+        """End the connection, after what is under way if that is soon."""
+        await self._finishing.rest(_LOOK_S)
         await self._client.close()
 
     async def _model(self, name: str) -> Model | None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.triton
 CALLS = 12
 LEAVING_S = 10.0
+PATIENCE_S = 30.0
 
 
 def pictures() -> Array:
@@ -34,12 +35,21 @@ def quiet(triton: TritonProcess) -> bool:
     return triton.waiting("encoder") == 0 and triton.regions() == []
 
 
-def test_a_deadline_ends_what_waits_in_the_queue(triton: TritonProcess) -> None:
-    images = pictures()
+def test_a_deadline_ends_what_waits_in_a_queue_with_timeouts(own_triton: TritonProcess) -> None:
+    triton, images = own_triton, pictures()
+    policy = {
+        "timeout_action": "REJECT",
+        "allow_timeout_override": True,
+        # A request may only shorten it.
+        "default_timeout_microseconds": 60_000_000,
+    }
+    triton.load(
+        "encoder", lambda config: config["dynamic_batching"].update(default_queue_policy=policy)
+    )
     before = triton.counts("encoder")
 
     async def scenario() -> list[BaseException | dict[str, Array]]:
-        runner = await TritonRunner.open(triton.grpc, shared_memory=True)
+        runner = await TritonRunner.open(triton.grpc, shared_memory=False)
         try:
             with deadline(0.06):
                 return await asyncio.gather(
@@ -53,10 +63,11 @@ def test_a_deadline_ends_what_waits_in_the_queue(triton: TritonProcess) -> None:
     late = [answer for answer in found if isinstance(answer, BaseException)]
     assert late
     assert all(isinstance(error, DeadlineExceeded) for error in late)
-    eventually(lambda: quiet(triton), 10)
+    eventually(lambda: triton.waiting("encoder") == 0, 10)
     after = triton.counts("encoder")
     # What had not started when the deadline passed never did.
     assert after["success"] - before["success"] < CALLS
+    triton.load("encoder")
 
 
 def test_a_deadline_that_has_passed_asks_nothing(triton: TritonProcess) -> None:
@@ -72,7 +83,7 @@ def test_a_deadline_that_has_passed_asks_nothing(triton: TritonProcess) -> None:
     assert triton.counts("encoder") == before
 
 
-def test_cancelled_calls_leave_the_queue(triton: TritonProcess) -> None:
+def test_callers_who_leave_are_free_and_triton_finishes(triton: TritonProcess) -> None:
     images = pictures()
     before = triton.counts("encoder")
 
@@ -84,6 +95,7 @@ def test_cancelled_calls_leave_the_queue(triton: TritonProcess) -> None:
             task.cancel()
         found = await asyncio.gather(*tasks, return_exceptions=True)
         assert any(isinstance(answer, asyncio.CancelledError) for answer in found)
+        assert triton.waiting("encoder") > 0
         # The connection is as good as before, and so are the answers.
         answer = await runner.run("encoder", image=images)
         assert answer["w"].shape == (16, 10, 512)
@@ -92,12 +104,12 @@ def test_cancelled_calls_leave_the_queue(triton: TritonProcess) -> None:
     asyncio.run(scenario())
     eventually(lambda: quiet(triton), 10)
     after = triton.counts("encoder")
-    assert after["success"] - before["success"] < CALLS
+    assert (after["success"] - before["success"], after["fail"]) == (CALLS + 1, before["fail"])
 
 
 @pytest.mark.slow
 def test_callers_who_leave_at_any_moment_do_not_end_triton(own_triton: TritonProcess) -> None:
-    """Asking Triton whether a request was cancelled ended it within seconds of this."""
+    """Cancelled, such requests ended Triton: by its backend in seconds, by its gRPC in minutes."""
     images = pictures()
 
     async def caller(runner: TritonRunner, random: np.random.Generator) -> int:
@@ -109,7 +121,8 @@ def test_callers_who_leave_at_any_moment_do_not_end_triton(own_triton: TritonPro
             await asyncio.wait([task], timeout=random.uniform(0.001, 0.1))
             task.cancel()
             (found,) = await asyncio.gather(task, return_exceptions=True)
-            assert isinstance(found, dict | asyncio.CancelledError), found
+            assert isinstance(found, dict | asyncio.CancelledError | Overloaded), found
+            await asyncio.sleep(0.1 * isinstance(found, Overloaded))
             answered += isinstance(found, dict)
         return answered
 
@@ -117,6 +130,10 @@ def test_callers_who_leave_at_any_moment_do_not_end_triton(own_triton: TritonPro
         runner = await TritonRunner.open(own_triton.grpc, shared_memory=True)
         callers = [caller(runner, np.random.default_rng(seed)) for seed in range(CALLS)]
         answered = await asyncio.gather(*callers)
+        async with asyncio.timeout(PATIENCE_S):
+            # What was given up is finished first.
+            while own_triton.waiting("encoder") > 0:
+                await asyncio.sleep(0.1)
         assert (await runner.run("encoder", image=images))["w"].shape == (16, 10, 512)
         await runner.close()
         return answered
