@@ -128,6 +128,10 @@ bench-graphs: .venv/.installed ## how near each graph of RUN comes to this machi
 bench-models: .venv/.installed ## what generator and encoder cost over their own convolutions
 	@$(DEV)/python tests/bench/models.py
 
+.PHONY: bench-training
+bench-training: .venv/.installed ## steps of T by sketches beside VGG16 in the loop, and over their own products
+	@$(DEV)/python tests/bench/flow_training.py
+
 .PHONY: proto
 proto: .venv/.installed ## regenerate the stubs of wstar.proto
 	@$(DEV)/python -m grpc_tools.protoc -Iproto --python_out=proto --pyi_out=proto \

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from wstar.attributes import ATTRIBUTES
 from wstar.graphs import W_DIM
-from wstar_training.losses import attribute_loss, distance_loss, flow_loss
+from wstar_training.losses import attribute_loss, distance_loss, flow_loss, pair_distances
 from wstar_training.models.flow import Coupling, Flow, half_masks
 from wstar_training.models.psp import GradualStyleEncoder
 from wstar_training.models.stylegan2 import Generator, channels_of
@@ -180,7 +180,7 @@ def training(flow: Flow, device: torch.device, batch: int, runs: int) -> dict[st
     def step() -> None:
         y = moved.map(x).flatten(1)
         attribute = attribute_loss(y @ weight.T, attributes)
-        loss = flow_loss(attribute, distance_loss(y / codes**0.5, features), 1.0)
+        loss = flow_loss(attribute, distance_loss(y / codes**0.5, pair_distances(features)), 1.0)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

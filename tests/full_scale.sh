@@ -25,7 +25,7 @@ stage "train T, three losses" "$bin/wstar-train" flow --run "$folder/run" \
     --codes "$folder/codes" --pictures "$files/CelebA-HQ-img" \
     --attributes "$files/CelebAMask-HQ-attribute-anno.txt" \
     --encoder "$files/psp_ffhq_encode.pt" --generator "$files/stylegan2-ffhq-config-f.pt" \
-    --perceptual "$files/vgg16-397923af.pth" --identity "$files/vgg_face_dag.pth" \
+    --judge "$files/vgg16-397923af.pth" --identity "$files/vgg_face_dag.pth" \
     --steps 4 --id-steps 4 --batch 2 --identity-batch 1
 stage "export" "$bin/wstar-export" repository --run "$folder/run" --output "$folder/repository"
 stage "serve and edit one picture" "$bin/python" tests/full_scale/serve_and_edit.py \

@@ -49,7 +49,7 @@ class FusedFlow(Flow):
     """
 
     def __init__(self, flow: Flow) -> None:
-        super().__init__([], flow.mean, float(flow.std), flow.basis)
+        super().__init__([], flow.mean, float(flow.std), flow.basis, flow.flat)
         fused = [FusedCoupling(cast(Coupling, coupling)) for coupling in flow.couplings]
         self.couplings = nn.ModuleList(fused)
         # Decided here: an exporter cannot look into tensors while it traces.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from wstar_training.config import FlowOptions
+from wstar_training.loop import FlowData, train
+from wstar_training.models.flow import Coupling, Flow, half_masks
 from wstar_training.models.mapping import MappingNetwork
 from wstar_training.models.stylegan2 import Generator, channels_of
+from wstar_training.pretrain import Readout
+from wstar_training.supervision import Sketched
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 
@@ -75,3 +81,40 @@ def source(small_generator: Callable[..., Generator]) -> Generator:
     )
     generator.mean_w = torch.randn(12)
     return generator
+
+
+@dataclass(frozen=True)
+class SmallTraining:
+    """A T of 8 coordinates and faces whose distances are those of stretched coordinates."""
+
+    data: FlowData
+    validation: FlowData
+    classifiers: Readout
+
+    def flow(self) -> Flow:
+        """The T it starts from, the same every time."""
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            couplings = [Coupling(mask, 16) for mask in half_masks(8, 3, seed=0)]
+        return Flow(couplings, torch.zeros(2, 512), 1.0, torch.eye(8, 1024))
+
+    def train(self, path: Path, options: FlowOptions, data: FlowData | None = None) -> Flow:
+        """Train it in this process, on `data` instead of its own if given."""
+        given = self.data if data is None else data
+        return train(path, options, self.flow(), given, self.validation, self.classifiers)
+
+
+@pytest.fixture
+def small_training() -> SmallTraining:
+    """A training that takes a millisecond a step."""
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(460, 8, generator=random)
+    features = (x * torch.linspace(0.5, 2.0, 8) / 32.0).half()
+    attributes = (x[:, :2] > 0).float()
+
+    def some(rows: slice) -> FlowData:
+        return FlowData(x[rows], attributes[rows], Sketched(features[rows]), x[rows, :2])
+
+    return SmallTraining(
+        some(slice(0, 400)), some(slice(400, None)), Readout(np.eye(2, 8), np.zeros(2))
+    )

@@ -1,186 +1,128 @@
-"""Figures on data whose answer is known."""
+"""Figures of one space on data whose answer is known."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from wstar_training.agreement import Distances, Drawn
+from wstar_training.dci import Dci
 from wstar_training.evaluation import (
-    Distances,
     conditioning,
+    dci_draws,
+    dci_rows,
     distance_figures,
+    mean_scores,
+    over_draws,
     over_faces,
     perceptual_distances,
+    point_distances,
     readout_figures,
+    score_figures,
+    space_distances,
 )
-from wstar_training.metrics import (
-    best_scale,
-    bootstrap,
-    completeness,
-    disentanglement,
-    draw_trials,
-    error_std,
-    holm,
-    mcnemar,
-    pearson,
-    two_alternative,
-)
+from wstar_training.metrics import draw_trials, redraw
 from wstar_training.models.flow import Flow, principal_axes
 from wstar_training.models.perceptual import PerceptualDistance
 from wstar_training.models.vgg import VGG16
 from wstar_training.pretrain import Readout
-from wstar_training.probes import Faces, dci, svm
-
-DATA = Path(__file__).resolve().parents[1] / "data"
-
-
-def test_two_alternative_counts_right_answers_and_half_of_ties() -> None:
-    wanted = np.array([[1.0, 2.0], [1.0, 2.0], [2.0, 1.0], [2.0, 1.0]])
-    found = np.array([[1.0, 3.0], [5.0, 5.0], [1.0, 3.0], [4.0, 0.5]])
-    assert two_alternative(found, wanted) == (1 + 0.5 + 0 + 1) / 4
-    assert two_alternative(found, wanted, np.array([1.0, 0, 0, 1.0])) == 1.0
-
-
-def test_pearson_and_error_agree_with_numpy() -> None:
-    random = np.random.default_rng(0)
-    a, b = random.random(50), random.random(50)
-    assert pearson(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1])
-    assert pearson(a, np.ones(50)) == 0.0
-    assert error_std(a, b) == pytest.approx(np.std(a - b))
-    repeats = random.integers(0, 3, 50)
-    weights = repeats.astype(np.float64)
-    again = np.repeat(a, repeats), np.repeat(b, repeats)
-    assert pearson(a, b, weights) == pytest.approx(np.corrcoef(*again)[0, 1])
-    assert error_std(a, b, weights) == pytest.approx(np.std(again[0] - again[1]))
-
-
-def test_best_scale_leaves_no_better_one() -> None:
-    random = np.random.default_rng(0)
-    a, b = random.random(50), random.random(50)
-    best = best_scale(a, b)
-    errors = [np.mean((factor * best * a - b) ** 2) for factor in (0.99, 1.0, 1.01)]
-    assert errors[1] == min(errors)
-
-
-def test_trials_use_a_picture_once_a_round() -> None:
-    trials = draw_trials(11, 3, seed=0)
-    assert trials.pairs.shape == (15, 2) and trials.triplets.shape == (9, 3)
-    assert len(np.unique(trials.pairs[:5])) == 10
-    assert len(np.unique(trials.triplets[:3])) == 9
-
-
-def test_the_bootstrap_of_a_mean_has_the_textbook_width() -> None:
-    values = np.random.default_rng(0).standard_normal(400)
-    interval = over_faces(values)
-    assert interval.low < interval.value < interval.high
-    # 2·1.96/√400; the interval itself is estimated from 300 draws.
-    assert interval.high - interval.low == pytest.approx(0.196, rel=0.25)
-
-
-def test_the_bootstrap_redraws_pictures_not_pairs() -> None:
-    """Pairs that all share picture 0 depend on it, so their share of draws may be empty."""
-    members = np.array([[0, 1], [0, 2], [0, 3]])
-    interval = bootstrap(lambda w: 1.0 if w is None else float((w > 0).mean()), members, 4, 0)
-    assert interval.low < 1.0
-
-
-@pytest.mark.parametrize("name", ["R1", "R2", "R3"])
-def test_dci_is_the_recorded_one(name: str) -> None:
-    with np.load(DATA / "metric_dci.npz") as golden:
-        importance = golden[name]
-        assert disentanglement(importance) == pytest.approx(
-            float(golden[f"{name}_qedr_D_nan_skipped"]), abs=1e-9
-        )
-        assert completeness(importance) == pytest.approx(float(golden[f"{name}_qedr_C"]), abs=1e-9)
-
-
-@pytest.mark.parametrize("name", ["lasso_raw", "lasso_zscored"])
-def test_dci_of_lasso_weights_is_the_recorded_one(name: str) -> None:
-    with np.load(DATA / "metric_dci.npz") as golden:
-        importance = np.abs(golden[f"{name}_R"])
-        assert disentanglement(importance) == pytest.approx(float(golden[f"{name}_D"]), abs=1e-9)
-        assert completeness(importance) == pytest.approx(float(golden[f"{name}_C_mean"]), abs=1e-9)
-
-
-def faces(count: int, seed: int) -> Faces:
-    """Two attributes, each the sign of one of four axes."""
-    y = np.random.default_rng(seed).standard_normal((count, 4))
-    return Faces(y, y[:, :2] > 0.3)
-
-
-def test_dci_is_high_for_attributes_on_axes_and_falls_when_they_are_mixed() -> None:
-    turn = np.linalg.qr(np.random.default_rng(5).standard_normal((4, 4)))[0]
-    fit, test = faces(2000, 0), faces(500, 1)
-    plain = dci(fit, test)
-    mixed = dci(Faces(fit.y @ turn, fit.attributes), Faces(test.y @ turn, test.attributes))
-    assert plain.disentanglement > 0.9 > mixed.disentanglement
-    assert plain.completeness > 0.9 > mixed.completeness
-    assert plain.informativeness == pytest.approx(mixed.informativeness, abs=0.02)
-
-
-def test_svm_tells_what_a_plane_separates_and_nothing_else() -> None:
-    fit, test = faces(2000, 0), faces(1000, 1)
-    noise = np.random.default_rng(3).random((3000, 1)) < 0.3
-    result = svm(
-        Faces(fit.y, np.hstack([fit.attributes, noise[:2000]])),
-        Faces(test.y, np.hstack([test.attributes, noise[2000:]])),
-    )
-    assert (result.accuracy[:2] > 0.97).all() and (result.auc[:2] > 0.99).all()
-    assert result.balanced[2] == pytest.approx(0.5, abs=0.05)
-    assert result.accuracy[2] == pytest.approx(0.7, abs=0.05)
-
-
-def test_svm_answers_for_an_attribute_that_nobody_has() -> None:
-    fit, test = faces(100, 0), faces(50, 1)
-    none = np.zeros_like(fit.attributes)
-    result = svm(Faces(fit.y, none), Faces(test.y, none[:50]))
-    assert (result.accuracy == 1.0).all()
-    assert np.isnan(result.auc).all()
-
-
-def test_mcnemar_is_the_exact_binomial() -> None:
-    first = np.array([True] * 9 + [False] * 1 + [True] * 20)
-    second = np.array([False] * 9 + [True] * 1 + [True] * 20)
-    # P(at most 1 of 10 coins) · 2 = 2·11/1024.
-    assert mcnemar(first, second) == pytest.approx(22 / 1024)
-    assert mcnemar(first, first) == 1.0
-    # Thousands of differing answers do not overflow.
-    assert mcnemar(np.ones(5000, bool), np.arange(5000) % 2 == 0) == 0.0
-
-
-def test_holm_is_the_textbook_example() -> None:
-    found = holm(np.array([0.01, 0.04, 0.03, 0.005]))
-    np.testing.assert_allclose(found, [0.03, 0.06, 0.06, 0.02])
+from wstar_training.probes import Answers, Faces, scores
 
 
 def test_distance_figures_of_a_perfect_space() -> None:
-    trials = draw_trials(60, 2, seed=0)
+    drawn = Drawn(draw_trials(60, 2, seed=0), 60, seed=0)
     x = np.random.default_rng(0).standard_normal((60, 3))
-    first, second = trials.triplets[:, [0, 1]], trials.triplets[:, [0, 2]]
-    each = [((x[p[:, 0]] - x[p[:, 1]]) ** 2).sum(1) for p in (trials.pairs, first, second)]
-    wanted = Distances(each[0], np.stack(each[1:], 1))
+    wanted = point_distances(x, drawn.trials, 1.0)
     twice = Distances(2 * wanted.pairs, 2 * wanted.candidates)
-    figures = distance_figures(twice, wanted, trials, 60)
-    assert figures["two_alternative"]["value"] == 1.0
-    assert figures["pearson"]["value"] == pytest.approx(1.0)
-    assert figures["scale"] == pytest.approx(0.5)
-    assert figures["std_rescaled"]["value"] == pytest.approx(0.0, abs=1e-12)
+    figures, rows = distance_figures(twice, wanted, drawn, baseline=0.5)
+    for name in ("two_alternative", "pearson", "spearman", "kendall", "r2_rescaled"):
+        assert figures[name]["value"] == pytest.approx(1.0)
+        assert rows[name][0] == figures[name]["value"]
+    assert figures["scale"] == figures["slope"]["value"] == pytest.approx(0.5)
+    # The root of a variance that cancels: about the root of float64's precision.
+    for name in ("std_rescaled", "std_w_plus_scale", "intercept"):
+        assert figures[name]["value"] == pytest.approx(0.0, abs=1e-6)
     assert figures["mean"]["value"] == pytest.approx(wanted.pairs.mean())
+    assert figures["paper"]["pairs"] == 60
+    assert [band["two_alternative"]["value"] for band in figures["bands"]] == [1.0] * 5
+    assert sum(band["triplets"] for band in figures["bands"]) == len(drawn.trials.triplets)
 
 
 def test_perceptual_distances_of_trials_are_those_of_the_judge() -> None:
+    torch.manual_seed(0)
     judge = PerceptualDistance(VGG16(4, batch_norm=True), 10.0)
-    pictures = torch.rand(60, 3, 64, 64) * 2 - 1
-    trials = draw_trials(60, 1, seed=0)
-    found = perceptual_distances(judge, lambda rows: pictures[torch.from_numpy(rows)], 60, trials)
-    a, b = trials.pairs.T
-    with torch.no_grad():
-        wanted = judge(pictures[torch.from_numpy(a)], pictures[torch.from_numpy(b)]).numpy()
-    np.testing.assert_allclose(found.pairs, wanted, rtol=1e-4)
-    assert found.candidates.shape == (20, 2)
+    pictures = torch.rand(70, 3, 32, 32) * 2 - 1
+    trials = draw_trials(70, 1, seed=0)
+    assert len(trials.groups) == 2
+    found = perceptual_distances(judge, lambda rows: pictures[torch.from_numpy(rows)], trials)
+    for distances, members in (
+        (found.pairs, trials.pairs),
+        (found.candidates[:, 0], trials.triplets[:, [0, 1]]),
+        (found.candidates[:, 1], trials.triplets[:, [0, 2]]),
+    ):
+        a, b = torch.from_numpy(members.T.copy())
+        with torch.no_grad():
+            wanted = judge(pictures[a], pictures[b]).numpy()
+        # float32 sums in another order.
+        np.testing.assert_allclose(distances, wanted, rtol=1e-4)
+
+
+def test_space_distances_are_eq_1_on_whole_codes() -> None:
+    """What lies outside of the axes of T counts too, as it does in what is served."""
+    torch.manual_seed(0)
+    w = 5.0 + torch.randn(40, 2, 512)
+    flow = Flow([], *principal_axes(w, 5))
+    trials = draw_trials(40, 2, seed=0)
+    found = space_distances(flow, w, trials)
+    a, b = w.double()[torch.from_numpy(trials.pairs.T.copy())]
+    wanted = (a - b).square().mean((1, 2)).numpy()
+    # float32 codes.
+    np.testing.assert_allclose(found.pairs, wanted, rtol=1e-5)
+
+
+def test_no_triplets_are_no_figure() -> None:
+    drawn = Drawn(draw_trials(2, 1, seed=0), 2, seed=0)
+    one = Distances(np.ones(1), np.empty((0, 2)))
+    figures, _ = distance_figures(one, one, drawn, 1.0)
+    assert np.isnan(figures["two_alternative"]["value"]) and figures["bands"] == []
+    assert figures["mean"]["value"] == 0.0
+
+
+def test_over_faces_is_the_mean_with_its_interval() -> None:
+    values = np.random.default_rng(0).standard_normal(400)
+    interval = over_faces(values)
+    assert interval.value == pytest.approx(values.mean())
+    assert interval.low < interval.value < interval.high
+
+
+def test_averages_leave_out_what_cannot_be_scored() -> None:
+    truth = np.array([[True, False], [False, False], [True, False], [False, False]])
+    decision = np.array([[1.0, -1.0], [-1.0, -1.0], [-1.0, -1.0], [-2.0, -1.0]])
+    found = scores(Answers(decision, truth), redraw(np.arange(4)[:, None], 4, seed=0))
+    assert mean_scores(found)["avg"][0] == 7 / 8
+    assert mean_scores(found)["balanced"][0] == 0.75
+    figures = score_figures(found)
+    assert (figures["min"]["value"], figures["min_attribute"]) == (0.75, 0)
+    assert (figures["max"]["value"], figures["max_attribute"]) == (1.0, 1)
+
+
+def test_dci_is_drawn_as_often_as_there_are_disjoint_codes() -> None:
+    random = np.random.default_rng(0)
+    y = random.standard_normal((4000, 3))
+    every = Faces(y, y[:, :2] > 0)
+    assert len(dci_draws(every, every)) == 2
+    assert len(dci_draws(every.rows(slice(0, 100)), every.rows(slice(100, 150)))) == 1
+    rows = dci_rows([Dci(0.1, 0.2, 0.3, 0.4, 0.5), Dci(0.3, 0.2, 0.3, 0.4, 0.5)])
+    assert rows["disentanglement"].tolist() == [0.1, 0.3]
+
+
+def test_the_interval_over_draws_is_students() -> None:
+    found = over_draws(np.array([1.0, 2.0, 3.0]))
+    # t(2) at 97.5 % is 4.303; the standard error is 1/√3.
+    assert found["value"] == 2.0
+    assert found["high"] == pytest.approx(2.0 + 4.303 / np.sqrt(3), abs=1e-3)
+    assert over_draws(np.array([1.0])) == {"value": 1.0, "low": None, "high": None}
 
 
 def test_a_calibrated_readout_has_no_calibration_error() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ import torch
 from PIL import Image
 
 from wstar.attributes import ATTRIBUTES
+from wstar.errors import InvalidInput
 from wstar.graphs import Space
 from wstar_training import checkpoint
 from wstar_training.checkpoint import NETWORKS_FILE, file_sha256, save
 from wstar_training.cli import main
 from wstar_training.directions import load_readout
+from wstar_training.editing import editing_report
 from wstar_training.encoding.journal import Plan
 from wstar_training.encoding.pictures import find
 from wstar_training.encoding.store import opened
@@ -24,6 +27,9 @@ from wstar_training.models.stylegan2 import Generator
 from wstar_training.models.vgg import VGG16
 from wstar_training.models.vggface import VGGFace
 from wstar_training.models.weights.vggface import VGGFACE_LAYOUTS
+from wstar_training.own_files import OwnFiles
+from wstar_training.studies import open_study
+from wstar_training.study_flow import flow_data
 
 RESOLUTION, ROWS, COUNT = 16, 6, 30
 
@@ -76,7 +82,7 @@ def arguments(files: Path, **changes: str) -> list[str]:
         "attributes": str(files / "attributes.txt"),
         "encoder": str(files / "encoder.pt"),
         "generator": str(files / "generator.pt"),
-        "perceptual": str(files / "vgg.pth"),
+        "judge": str(files / "vgg.pth"),
         "identity": str(files / "face.pth"),
         "steps": "3",
         "id-steps": "3",
@@ -162,7 +168,7 @@ def test_a_run_goes_on_with_its_own_labels_only(
         ({"perceptual-side": "4"}, 2, "side: found 4"),
         ({"generator": "face.pth"}, 1, "face.pth: expected one of the keys"),
         ({"generator": "other.pt"}, 1, "6 rows of w, as the codes have, found 4"),
-        ({"perceptual": "face.pth"}, 1, "face.pth: no torchvision VGG16 file"),
+        ({"judge": "face.pth"}, 1, "face.pth: no torchvision VGG16 file"),
         ({"identity": "vgg.pth"}, 1, "vgg.pth: no VGGFace or ArcFace file"),
     ],
 )
@@ -219,3 +225,123 @@ def test_too_few_pictures_are_refused(files: Path, capsys: pytest.CaptureFixture
     (files / "attributes.txt").write_text("\n".join(["3", *text[1:5]]) + "\n")
     assert main(arguments(files)) == 2
     assert "or more" in capsys.readouterr().err
+
+
+def test_a_run_is_reopened_as_it_was_begun(files: Path) -> None:
+    assert main(arguments(files)) == 0
+    study = open_study(files / "run")
+    assert isinstance(study, OwnFiles)
+    assert study.settings.flow.steps == 3 and study.sources.codes == files / "codes"
+    assert study.attributes("test").shape == (len(study.rows["test"]), len(ATTRIBUTES))
+    assert study.faces("test")(np.arange(2)).shape == (2, 3, 32, 32)
+
+
+def test_files_that_moved_are_found_after_the_command_ran_again(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(files)) == 0
+    (files / "codes").rename(files / "elsewhere")
+    assert main(["evaluate", "--run", str(files / "run")]) == 1
+    assert "codes" in capsys.readouterr().err
+    assert main(arguments(files, codes=str(files / "elsewhere"))) == 0
+    study = open_study(files / "run")
+    assert isinstance(study, OwnFiles) and study.sources.codes == files / "elsewhere"
+
+
+@pytest.mark.parametrize("axes", [pytest.param(None, marks=pytest.mark.slow), "5"])
+def test_a_run_is_measured(
+    files: Path, axes: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Six test faces tell nothing, and break nothing."""
+    assert main(arguments(files, **({} if axes is None else {"axes": axes}))) == 0
+    capsys.readouterr()
+    command = ["evaluate", "--run", str(files / "run"), "--edit-faces", "0"]
+    assert main([*command, "--require", "svm.avg>=0"]) == 0
+    assert capsys.readouterr().out.startswith("# Evaluation: own files: encoder.pt, generator.pt")
+    for space in Space:
+        served = checkpoint.load(files / "run" / f"space_{space.value}.pt")["evaluation"]
+        assert served["svm_accuracy"] >= 0 and "two_alternative_input" in served
+
+
+def test_edits_are_judged_by_networks_that_no_loss_has_seen(files: Path) -> None:
+    torch.manual_seed(1)
+    face = VGGFace(2, 16, 4)
+    names = VGGFACE_LAYOUTS["dag"].names(face)
+    save(files / "other.pth", {names[key]: value for key, value in face.state_dict().items()})
+    assert main(arguments(files, **{"identity-referee": str(files / "other.pth")})) == 0
+    study = open_study(files / "run")
+    assert isinstance(study, OwnFiles)
+    flows = {space.value: study.flow(space) for space in Space}
+    readouts = {space.value: load_readout(study.readout_path(space)) for space in Space}
+    report = editing_report(study, flows, readouts, 2, ("Smiling", "Male"), encoded=False)
+    assert report["identity"] and report["pool"] == len(study.codes.w["test"])
+    assert (files / "run" / "referee.pt").exists()
+    for space in report["reached"].values():
+        assert space["wanted"]["0.9"]["targeted"]["within"] == 1.0
+    assert study.referee(torch.zeros(2, 3, RESOLUTION, RESOLUTION)).shape == (2, len(ATTRIBUTES))
+    same = replace(study, identity_referee_file=study.networks.identity)
+    with pytest.raises(InvalidInput, match="another network than F"):
+        _ = same.identity_referee
+    assert replace(study, identity_referee_file=None).identity_referee is None
+
+
+def test_lpips_judges_in_the_loop_and_its_sketches_are_measured(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = {
+        f"lin{index}.model.1.weight": torch.rand(1, 2 * factor, 1, 1)
+        for index, factor in enumerate((1, 2, 4, 8, 8))
+    }
+    save(files / "lpips.pth", weights)
+    assert main(arguments(files, lpips=str(files / "lpips.pth"), perceptual="exact")) == 0
+    study = open_study(files / "run")
+    exact, _ = flow_data(study, "both", exact=True, identity="input")
+    sketched, held_out = flow_data(study, "both", identity="regenerated")
+    rows = torch.tensor([3, 0, 7, 4])
+    # Two sketches of 4096 numbers, averaged: four standard deviations.
+    error = sketched.distances.pairs(rows) / exact.distances.pairs(rows) - 1.0
+    assert error.abs().max() < 4 * (2 / 4096) ** 0.5
+    assert exact.distances.mean == sketched.distances.mean
+    for data in (exact, sketched, held_out):
+        assert data.before is not None and len(data.before) == len(data)
+    capsys.readouterr()
+    assert main(["sketch", "--run", str(files / "run"), "--sizes", "64", "2048", "--json"]) == 0
+    small, large = json.loads(capsys.readouterr().out)
+    assert (small["size"], large["size"]) == (64, 2048) and large["mean"] < small["mean"]
+    assert main(["sketch", "--run", str(files / "run"), "--pairs", "10"]) == 0
+    assert "95th percentile" in capsys.readouterr().out
+    # Without the weights the judge is another one.
+    assert main(arguments(files, perceptual="exact")) == 2
+    assert "sha256.lpips" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("layout", ["flat", "rows"])
+def test_a_variant_is_made_beside_the_run(
+    files: Path, layout: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {"layout": layout, "ema": "0.9", "schedule": "cosine", "precision": "bf16"}
+    assert main(arguments(files, variant="ID_R", **changes)) == 0, capsys.readouterr().err
+    run = files / "run"
+    flow = load_flow(run / "variants" / "ID_R-seed0" / "flow.pt")
+    assert flow.flat == (layout == "flat") and len(flow.couplings) == 3
+    assert not (run / "flow.pt").exists()
+    # The run goes on with the same settings, and takes what is there.
+    assert main(arguments(files, **changes)) == 0
+    assert "features.pt: there" in capsys.readouterr().out
+    assert load_flow(run / "flow.pt").flat == flow.flat
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layout": "principal"}, "axes: found None, allowed: a number"),
+        ({"layout": "flat", "axes": "5"}, "axes: found 5, allowed: none with the layout flat"),
+        ({"lambda-d": "-1"}, "distance_weight: found -1.0"),
+        ({"ema": "1"}, "ema: found 1.0"),
+    ],
+)
+def test_options_of_t_that_contradict_are_refused(
+    files: Path, changes: dict[str, str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(files, **changes)) == 2
+    assert message in capsys.readouterr().err

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from wstar_training.loop import FlowData
-from wstar_training.losses import distance_loss, pair_distances
+from wstar_training.losses import distance_loss
 
 _WIDTH = 512
 _BATCH = 128
@@ -59,7 +59,8 @@ def train_ceiling(data: FlowData, validation: FlowData, steps: int, seed: int = 
     """Train on all pairs of batches; return the best validated map, in evaluation mode."""
     torch.manual_seed(seed)
     network = FreeMap(data.x)
-    unit = data.mean_distance()
+    unit = data.distances.mean
+    wanted = validation.distances.pairs(torch.arange(len(validation)))
     optimizer = torch.optim.AdamW(network.parameters(), _RATE, weight_decay=_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
@@ -68,17 +69,15 @@ def train_ceiling(data: FlowData, validation: FlowData, steps: int, seed: int = 
     best, kept = math.inf, copy.deepcopy(network.state_dict())
     for step in range(1, steps + 1):
         rows = torch.from_numpy(random.choice(len(data), min(_BATCH, len(data)), replace=False))
-        batch = data.rows(rows)
-        loss = distance_loss(math.sqrt(unit) * network(batch.x), batch.features.float()) / unit**2
+        z = math.sqrt(unit) * network(data.x[rows])
+        loss = distance_loss(z, data.distances.pairs(rows)) / unit**2
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         schedule.step()
         if step % _VALIDATE_EVERY == 0 or step == steps:
             with torch.no_grad():
-                found = unit * pair_distances(network(validation.x))
-                wanted = pair_distances(validation.features.float())
-                error = (found - wanted).square().mean().item()
+                error = distance_loss(math.sqrt(unit) * network(validation.x), wanted).item()
             if error < best:
                 best, kept = error, copy.deepcopy(network.state_dict())
     network.load_state_dict(kept)

@@ -26,6 +26,13 @@ def save(path: Path, content: dict[str, Any]) -> None:
         partial.unlink(missing_ok=True)
 
 
+def remove_partial(*paths: Path) -> None:
+    """Remove what killed writers of these files left beside them; nobody may be writing them."""
+    for path in paths:
+        for left in path.parent.glob(f".{path.name}.*.partial"):
+            left.unlink(missing_ok=True)
+
+
 def load(path: Path) -> dict[str, Any]:
     """Read what `save` wrote, on the CPU.
 

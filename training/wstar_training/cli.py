@@ -9,7 +9,14 @@ from collections.abc import Sequence
 import torch
 
 from wstar.errors import InvalidInput, WstarError
-from wstar_training import flow_command, inspect_command
+from wstar_training import (
+    ablate_command,
+    evaluate_command,
+    figures_command,
+    flow_command,
+    inspect_command,
+    sketch_command,
+)
 from wstar_training.demo import command as demo_command
 from wstar_training.encoding import command as codes_command
 
@@ -17,6 +24,7 @@ EXIT_CODES = """exit codes:
   0    done
   1    a file cannot be used, or a loss stopped being finite
   2    wrong usage, or options other than those that a run was begun with
+  3    `evaluate`: a figure does not keep a bound of --require
   130  interrupted; the same command goes on where it stopped
 """
 
@@ -34,6 +42,10 @@ def parser() -> argparse.ArgumentParser:
         ("inspect", inspect_command, "say what a checkpoint is, without building its network"),
         ("codes", codes_command, "encode a folder of pictures to W+ codes"),
         ("flow", flow_command, "make T from codes, pictures, labels and networks of your own"),
+        ("evaluate", evaluate_command, "measure a run again and print its tables"),
+        ("ablate", ablate_command, "train the paper's variants and print its Tables 1 to 3"),
+        ("figures", figures_command, "draw what was trained and measured, as PNG and SVG"),
+        ("sketch", sketch_command, "how far sketched distances are from exact ones, by size"),
     ):
         command = commands.add_parser(
             name,

@@ -16,14 +16,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wstar_training import checkpoint
-from wstar_training.models.flow import Coupling, Flow, half_masks, principal_axes
-from wstar_training.models.perceptual import PerceptualDistance
+from wstar_training.config import Layout
+from wstar_training.models.flow import (
+    Coupling,
+    Flow,
+    Masks,
+    alternating_masks,
+    half_masks,
+    principal_axes,
+)
+from wstar_training.models.perceptual import Judge
 from wstar_training.sketch import CountSketch
 
 Batch = Callable[[NDArray[np.int64]], Tensor]
 
 _BATCH = 50
-# Up to this side G renders a whole batch at once; a picture of 1024 px alone takes 0.4 GB.
+# Up to this side a whole batch is rendered and judged at once; G of 1024 px alone takes 0.4 GB.
 _SIDE = 64
 _AXES_FROM = 10_000
 
@@ -37,20 +45,34 @@ def over_batches(count: int, batch: Batch) -> Tensor:
 
 @dataclass(frozen=True)
 class Axes:
-    """The coordinates that T acts on: principal axes of its training codes, or rows of codes.
+    """The coordinates that T acts on: principal axes of its training codes, rows, or whole codes.
 
-    mean: float32 (n, 512). std: one number. basis: float32 (r, n·512); None for `rows`.
+    mean: float32 (n, 512). std: one number. basis: float32 (r, n·512); None for `rows` and `flat`.
+    flat: whole codes instead of rows.
     """
 
     mean: Tensor
     std: float
     basis: Tensor | None
+    flat: bool = False
 
-    def flow(self, couplings: int, hidden: int, seed: int) -> Flow:
+    @property
+    def dim(self) -> int:
+        """How many coordinates a coupling acts on."""
+        if self.basis is not None:
+            return len(self.basis)
+        return self.mean.numel() if self.flat else self.mean.shape[-1]
+
+    def flow(
+        self, couplings: int, hidden: int, seed: int, masks: Masks = "half", tanh_t: bool = False
+    ) -> Flow:
         """A new T on these axes, the identity until it is trained; no couplings is W_PLUS."""
-        dim = self.mean.shape[-1] if self.basis is None else len(self.basis)
-        masks = half_masks(dim, couplings, seed)
-        return Flow([Coupling(m, hidden) for m in masks], self.mean, self.std, self.basis)
+        if masks == "half":
+            made = half_masks(self.dim, couplings, seed)
+        else:
+            made = alternating_masks(self.dim, couplings)
+        layers = [Coupling(mask, hidden, tanh_t) for mask in made]
+        return Flow(layers, self.mean, self.std, self.basis, self.flat)
 
 
 @dataclass(frozen=True)
@@ -61,27 +83,30 @@ class Codes:
     axes: Axes
 
 
-def save_codes(path: Path, w: dict[str, Tensor], train: str, r: int | None) -> None:
-    """Write codes, and the first r principal axes of the split `train`; None: T acts on rows."""
+def save_codes(path: Path, w: dict[str, Tensor], train: str, layout: Layout) -> None:
+    """Write codes, and the coordinates of the split `train` that T acts on."""
     content: dict[str, Any] = {"w": w}
     some = w[train][:_AXES_FROM]
-    if r is None:
+    if isinstance(layout, int):
+        content |= dict(zip(("mean", "std", "basis"), principal_axes(some, layout), strict=True))
+    else:
         content |= {
             "mean": some.mean(0),
             "std": float((some - some.mean(0)).square().mean().sqrt()),
+            "flat": layout == "flat",
         }
-    else:
-        content |= dict(zip(("mean", "std", "basis"), principal_axes(some, r), strict=True))
     checkpoint.save(path, content)
 
 
 def load_codes(path: Path) -> Codes:
     """Read what `save_codes` wrote."""
     content = checkpoint.load(path)
-    return Codes(content["w"], Axes(content["mean"], content["std"], content.get("basis")))
+    # Files of before `flat` was a layout lack it.
+    flat = content.get("flat", False)
+    return Codes(content["w"], Axes(content["mean"], content["std"], content.get("basis"), flat))
 
 
-def sketched_features(judge: PerceptualDistance, count: int, size: int, pictures: Batch) -> Tensor:
+def sketched_features(judge: Judge, count: int, size: int, pictures: Batch) -> Tensor:
     """Features of pictures (`pictures` maps rows to a batch), sketched to float16 (count, size).
 
     Their squared distances are those of the judge, up to the error of a `CountSketch`.
@@ -90,9 +115,13 @@ def sketched_features(judge: PerceptualDistance, count: int, size: int, pictures
 
     def batch(rows: NDArray[np.int64]) -> Tensor:
         nonlocal sketch
-        features = torch.cat(judge.features(pictures(rows)), 1)
-        sketch = sketch or CountSketch(features.shape[1], size)
-        return sketch(features).half()
+        some = pictures(rows)
+        sketched = []
+        for part in some.split(_at_once(some.shape[-1])):
+            features = torch.cat(judge.features(part), 1)
+            sketch = sketch or CountSketch(features.shape[1], size)
+            sketched.append(sketch(features).half())
+        return torch.cat(sketched)
 
     return over_batches(count, batch)
 
@@ -109,12 +138,43 @@ def compose(network: nn.Module, pictures: Batch) -> Batch:
 
 def regenerated(generator: nn.Module, w: Tensor) -> Batch:
     """Pictures G(w) by row, clamped to [-1, 1] as bytes are; large ones rendered few at a time."""
-    side = 2 ** (w.shape[1] // 2 + 1)
-    at_once = max(1, _BATCH * _SIDE**2 // side**2)
+    at_once = _at_once(picture_side(w))
 
     def batch(rows: NDArray[np.int64]) -> Tensor:
         parts = w[torch.from_numpy(rows)].split(at_once)
         return torch.cat([generator(part).clamp(-1.0, 1.0) for part in parts])
+
+    return batch
+
+
+def picture_side(w: Tensor) -> int:
+    """Side in px of the pictures of codes (N, n, 512)."""
+    return int(2 ** (w.shape[1] // 2 + 1))
+
+
+def _at_once(side: int) -> int:
+    """How many pictures of a side in px a network takes at once."""
+    return max(1, _BATCH * _SIDE**2 // side**2)
+
+
+def embeddings(identity: nn.Module, count: int, pictures: Batch) -> Tensor:
+    """F of pictures by row, float16 (count, E): the left side of eq. 4, which T never changes."""
+
+    def batch(rows: NDArray[np.int64]) -> Tensor:
+        some = pictures(rows)
+        return torch.cat([identity(part) for part in some.split(_at_once(some.shape[-1]))]).half()
+
+    return over_batches(count, batch)
+
+
+def rendered(generator: nn.Module, flow: Flow, w: Tensor) -> Batch:
+    """Pictures G(w) by row as eq. 4 has them: of what T sees of the codes w, and not clamped."""
+    x = flow.coordinates(w)
+    at_once = _at_once(picture_side(w))
+
+    def batch(rows: NDArray[np.int64]) -> Tensor:
+        parts = x[torch.from_numpy(rows)].split(at_once)
+        return torch.cat([generator(flow.codes(part)) for part in parts])
 
     return batch
 

@@ -1,109 +1,67 @@
-"""Training of T from codes, attributes and perceptual features; readable top to bottom.
+"""Training of T from codes, attributes and perceptual distances; readable top to bottom.
 
-T learns in the coordinates its couplings act on, where nothing is lost: a step costs
-milliseconds. Features are computed once per picture (see `sketch`), and all pairs of a batch count.
+T learns in the coordinates its couplings act on, where nothing is lost. What the judge sees is
+computed once per picture (see `supervision`), so a step costs milliseconds, and all pairs of a
+batch count. What a step draws depends on seed and step alone, and nothing else is random: a
+training that was killed ends in the same weights, bit for bit on one machine's CPU.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import time
+import copy
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from wstar.errors import InvalidInput
 from wstar_training import checkpoint
+from wstar_training.average import Average
 from wstar_training.config import FlowOptions
-from wstar_training.losses import (
-    attribute_loss,
-    distance_loss,
-    flow_loss,
-    identity_flow_loss,
-    identity_loss,
-    pair_distances,
-)
-from wstar_training.models.flow import Coupling, Flow, flow_checkpoint, flow_from_checkpoint
+from wstar_training.distributed import ALONE, Group
+from wstar_training.losses import pair_distances
+from wstar_training.models.flow import Flow, flow_from_checkpoint
+from wstar_training.objective import Disturbed, IdentityPath, Objective
 from wstar_training.pretrain import Readout
+from wstar_training.schedule import learning_rate
+from wstar_training.stopping import stop_requests
+from wstar_training.supervision import Sketched, Supervision
+from wstar_training.training_log import TrainingLog
+from wstar_training.training_state import TrainingState
 
-_VALIDATION_IDENTITY = 64
 _ROUND_TRIP_CODES = 256
+# Of the gradient, in units of λ_d: it guards against one mad batch, and cuts no ordinary one.
+_LARGEST_GRADIENT = 1e3
 
 
 @dataclass(frozen=True)
 class FlowData:
-    """What T learns from, one row per face.
+    """What T learns from, one row per face, on the device that it trains on.
 
-    x: float32 (N, r) or (N, n, 512), coordinates of the codes (`Flow.coordinates`).
+    x: float32 (N, ...), coordinates of the codes (`Flow.coordinates`).
     attributes: float32 (N, K), 0 or 1.
-    features: float16 (N, F), scaled so that squared distances are perceptual distances.
+    distances: perceptual distances of faces by their rows.
+    before: (N, E), F of the pictures before ε (eq. 4); None where there is no identity path.
     """
 
     x: Tensor
     attributes: Tensor
-    features: Tensor
+    distances: Supervision
+    before: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
-    def rows(self, rows: slice | Tensor) -> FlowData:
-        """Some of the faces."""
-        return FlowData(self.x[rows], self.attributes[rows], self.features[rows])
-
-    def mean_distance(self) -> float:
-        """Mean perceptual distance of random pairs: twice the variance of the features."""
-        return 2.0 * float(self.features[:2000].double().var(0).sum())
-
-
-@dataclass(frozen=True)
-class IdentityPath:
-    """What eq. 4 needs beside T: G (codes to pictures) and F (pictures to embeddings), frozen."""
-
-    generator: nn.Module
-    identity: nn.Module
-
-
-class _Objective:
-    """The loss of a batch: eq. 3, or eq. 5 where there is an identity path; and its parts."""
-
-    def __init__(self, flow: Flow, readout: Readout, data: FlowData, options: FlowOptions) -> None:
-        self.flow = flow
-        self.options = options
-        self.weight = torch.from_numpy(readout.weight).float()
-        self.bias = torch.from_numpy(readout.bias).float()
-        # Scaled coordinates: their plain squared distance is D*, a mean over all M numbers.
-        self.scale = float(flow.std) / math.sqrt(flow.mean.numel())
-        self.unit = data.mean_distance()
-        self.scales: list[Tensor] = []
-        for coupling in flow.couplings:
-            assert isinstance(coupling, Coupling)
-            coupling.s.register_forward_hook(lambda _, __, out: self.scales.append(out))
-
-    def parts(
-        self, batch: FlowData, identity: IdentityPath | None, epsilon: Tensor
-    ) -> dict[str, Tensor]:
-        """Attribute, distance and identity loss, s-net terms and the total, by name."""
-        options = self.options
-        self.scales.clear()
-        y = self.flow.map(batch.x).flatten(1)
-        scales = torch.cat([s.flatten() for s in self.scales])
-        attribute = attribute_loss(
-            nn.functional.linear(y, self.weight, self.bias), batch.attributes
-        )
-        distance = distance_loss(self.scale * y, batch.features.float()) / self.unit**2
-        total = flow_loss(attribute, distance, options.distance_weight)
-        parts = {"attribute": attribute, "distance": distance, "scale": scales.square().mean()}
-        if identity is not None:
-            x = batch.x[: len(epsilon)]
-            same = identity_loss(self.flow, identity.generator, identity.identity, x, epsilon)
-            total = identity_flow_loss(total, same, options.identity_weight)
-            parts["identity"] = same
-        parts["total"] = total + options.scale_weight * parts["scale"]
-        return parts
+    def to(self, device: torch.device) -> FlowData:
+        """The same on a device; a judge that looks at pictures stays where it is."""
+        distances = self.distances
+        if isinstance(distances, Sketched):
+            distances = Sketched(distances.features.to(device))
+        before = None if self.before is None else self.before.to(device)
+        return FlowData(self.x.to(device), self.attributes.to(device), distances, before)
 
 
 def load_flow(path: Path) -> Flow:
@@ -119,97 +77,157 @@ def train(
     validation: FlowData,
     classifiers: Readout,
     identity: IdentityPath | None = None,
+    group: Group = ALONE,
 ) -> Flow:
     """Train `flow` and write the best validated one to `path`.
 
-    Beside it grow a log (`.jsonl`) and, until the end, the state to resume from (`.state`).
+    Beside it grow logs (see `TrainingLog`) and, until the end, the state to go on from (`.state`),
+    which all processes of a group read and the first one writes.
 
     Raises
     ------
-    FloatingPointError: the loss is no longer finite; the state on disk is the last good one.
-    CheckpointError: the state to resume from cannot be read.
+    FloatingPointError: the loss is no longer finite, or diverges.
+    CheckpointError: the state to go on from cannot be read, or is of other options.
+    InvalidInput: the processes of the group cannot share the batch evenly.
+    KeyboardInterrupt: Ctrl-C or SIGTERM came; the state is saved.
     """
-    state_path, log_path = path.with_suffix(".state"), path.with_suffix(".jsonl")
-    objective = _Objective(flow, classifiers, data, options)
+    # Build.
+    if options.batch % group.size:
+        raise InvalidInput("batch", options.batch, f"a multiple of the {group.size} processes")
+    state_path, device = path.with_suffix(".state"), group.device
+    flow = flow.to(device)
+    identity = None if identity is None else _placed(identity, device)
+    average = Average(flow, options.ema)
+    unit = data.distances.mean
+    objective = Objective(flow, classifiers, unit, options, group, identity).to(device)
+    judged = Objective(average.flow, classifiers, unit, options, ALONE, identity).to(device)
+    wanted = validation.distances.pairs(torch.arange(len(validation))).to(device)
+    if options.precision == "bf16":
+        flow.networks_in_bfloat16()
+    if options.compile:
+        objective.compile_map()
+    parallel = group.parallel(objective)
+    weights, decay = list(flow.parameters()), options.weight_decay
     optimizer = torch.optim.AdamW(
-        flow.parameters(), options.rate, weight_decay=options.weight_decay, foreach=True
+        weights, options.rate, betas=options.betas, weight_decay=decay, foreach=True
     )
-    step, best, stale = 0, math.inf, 0
-    kept: dict[str, Any] = {}
-    if state_path.exists():
-        state = checkpoint.load(state_path)
-        flow.load_state_dict(state["flow"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, best, stale, kept = state["step"], state["best"], state["stale"], state["kept"]
-        print(f"{path.stem}: resuming at step {step} of {options.steps}")
-    started = time.monotonic()
+    largest_norm = _LARGEST_GRADIENT * max(1.0, options.distance_weight)
 
-    while step < options.steps and stale < options.patience:
-        # One step. Its randomness depends on seed and step alone, so resuming changes nothing.
-        random = np.random.default_rng([options.seed, step])
-        for group in optimizer.param_groups:
-            group["lr"] = options.rate * 0.5 * (1 + math.cos(math.pi * step / options.steps))
-        rows = torch.from_numpy(random.choice(len(data), options.batch, replace=False))
-        epsilon = _noise(random, options, data)
-        parts = objective.parts(data.rows(rows), identity, epsilon)
-        optimizer.zero_grad(set_to_none=True)
-        parts["total"].backward()
-        torch.nn.utils.clip_grad_norm_(flow.parameters(), 1e3 * options.distance_weight)
-        optimizer.step()
-        step += 1
-        if not math.isfinite(parts["total"].item()):
-            raise FloatingPointError(
-                f"{path.stem}: the loss is {parts['total'].item()} at step {step}; "
-                f"{state_path} holds the last good state; lower `rate`, now {options.rate}"
+    # Go on where a killed training stopped.
+    state = TrainingState(flow, average, optimizer)
+    if group.agreed(state_path.exists()):
+        state.restore(state_path, options)
+    group.wait()
+    log = None
+    if group.first:
+        checkpoint.remove_partial(path, state_path)
+        log = TrainingLog(path.with_suffix(".jsonl"), state.step, options.steps)
+
+    with stop_requests() as stop, log or nullcontext():
+        while state.step < options.steps and state.stale < options.patience:
+            # One step of all processes, each with its share of the batch.
+            random = np.random.default_rng([options.seed, state.step])
+            rate = learning_rate(options, state.step)
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = rate
+            rows = torch.from_numpy(random.choice(len(data), options.batch, replace=False))
+            parts = parallel(
+                data.x[group.share(rows)],
+                data.attributes[rows],
+                data.distances.pairs(rows).to(device),
+                None if identity is None else _disturbed(random, options, data, rows, group),
             )
-        if step % options.validate_every and step < options.steps:
-            continue
+            optimizer.zero_grad(set_to_none=True)
+            parts["total"].backward()
+            norm = torch.nn.utils.clip_grad_norm_(weights, largest_norm)
 
-        # Validate on held-out codes, keep the best, log and save.
-        line = {"step": step, "train_total": parts["total"].item()}
-        line |= _validate(objective, validation, identity)
-        line["seconds"] = round(time.monotonic() - started, 1)
-        with log_path.open("a") as log:
-            log.write(json.dumps(line) + "\n")
-        print(f"{path.stem}:", json.dumps(line), flush=True)
-        stale += 1
-        if line["total"] < best:
-            best, stale = line["total"], 0
-            kept = {**flow_checkpoint(flow), "step": step, "validation": line}
-            kept["state"] = {name: value.clone() for name, value in kept["state"].items()}
-        state = {"flow": flow.state_dict(), "optimizer": optimizer.state_dict(), "kept": kept}
-        checkpoint.save(state_path, {**state, "step": step, "best": best, "stale": stale})
+            # All processes see the same figures; a step that spoils the weights is not taken.
+            loss, length, asked = group.mean([parts["total"], norm, float(stop.asked)])
+            with state.explaining(path, rate):
+                state.watch.look(loss, length)
+            optimizer.step()
+            average.update(flow, state.step)
+            state.step += 1
 
-    checkpoint.save(path, {**kept, "options": asdict(options)})
-    state_path.unlink(missing_ok=True)
-    return flow_from_checkpoint(kept)
+            # Validate on held-out codes, keep the best, log.
+            if state.step % options.validate_every == 0 or state.step == options.steps:
+                line = {"step": state.step, "rate": rate, "train_total": loss}
+                if group.first:
+                    line |= _validate(judged, validation, wanted)
+                line = group.agreed(line)
+                if log is not None:
+                    log.write(line)
+                with state.explaining(path, rate):
+                    state.validated(line)
+
+            # Save what a killed training goes on from.
+            if asked or state.step % options.save_every == 0:
+                if group.first and state.watch.calm:
+                    state.save(state_path, options)
+                if asked:
+                    raise KeyboardInterrupt
+
+    # Write the best.
+    if group.first:
+        checkpoint.save(path, {**state.kept, "options": asdict(options)})
+        state_path.unlink(missing_ok=True)
+    group.wait()
+    return flow_from_checkpoint(state.kept)
 
 
-def _noise(random: np.random.Generator, options: FlowOptions, data: FlowData) -> Tensor:
-    """ε of eq. 4, `identity_batch` times, in standardised coordinates."""
-    shape = (min(options.identity_batch, options.batch, len(data)), *data.x.shape[1:])
-    return torch.from_numpy(options.noise * random.standard_normal(shape)).float()
+def _placed(path: IdentityPath, device: torch.device) -> IdentityPath:
+    """G and F on a device; the study goes on using its own."""
+    if device.type == "cpu":
+        return path
+    return IdentityPath(
+        copy.deepcopy(path.generator).to(device), copy.deepcopy(path.identity).to(device)
+    )
+
+
+def _disturbed(
+    random: np.random.Generator,
+    options: FlowOptions,
+    data: FlowData,
+    rows: Tensor,
+    group: Group,
+) -> Disturbed:
+    """The share of this process in the first codes of a batch, which eq. 4 disturbs."""
+    count = min(options.identity_batch, options.batch, len(rows))
+    epsilon = options.noise * random.standard_normal((count, *data.x.shape[1:]))
+    mine = torch.arange(count)[group.rank :: group.size]
+    chosen = rows[mine]
+    if data.before is None:
+        raise InvalidInput("before", None, "F of every picture: there is an identity path")
+    return Disturbed(
+        data.x[chosen],
+        torch.from_numpy(epsilon)[mine].to(data.x),
+        data.before[chosen].to(data.x),
+        count,
+    )
 
 
 @torch.no_grad()
-def _validate(
-    objective: _Objective, validation: FlowData, identity: IdentityPath | None
-) -> dict[str, float]:
-    """The loss and its parts on held-out codes, the order of distances, and T's conditioning."""
-    flow = objective.flow
+def _validate(objective: Objective, validation: FlowData, wanted: Tensor) -> dict[str, float]:
+    """The loss and its parts on held-out codes, the order of distances, and T's conditioning.
+
+    wanted: perceptual distances of all their pairs.
+    """
+    flow, x = objective.flow, validation.x
     random = np.random.default_rng(objective.options.seed)
-    epsilon = _noise(random, objective.options, validation)
-    line = {
-        name: part.item() for name, part in objective.parts(validation, identity, epsilon).items()
-    }
-    line["s_std"] = max(s.std().item() for s in objective.scales)
-    found = pair_distances(flow.map(validation.x).flatten(1))
-    wanted = pair_distances(validation.features.float())
-    line["pearson"] = torch.corrcoef(torch.stack([found, wanted]))[0, 1].item()
+    disturbed = None
+    if objective.identity is not None:
+        every = torch.arange(len(validation))
+        disturbed = _disturbed(random, objective.options, validation, every, ALONE)
+    parts = objective(x, validation.attributes, wanted, disturbed)
+    line = {name: part.item() for name, part in parts.items()}
+    y, scales = flow.stretched(x)
+    line["s_std"] = max(s.std().item() for s in scales)
+    found = pair_distances(y.flatten(1))
+    line["pearson"] = torch.corrcoef(torch.stack([found, wanted.to(found)]))[0, 1].item()
     other = torch.from_numpy(random.permutation(len(found)))
     same_order = (found < found[other]) == (wanted < wanted[other])
     line["order"] = same_order.double().mean().item()
-    line["round_trip"] = round_trip_error(flow, flow.codes(validation.x[:_ROUND_TRIP_CODES]))
+    line["round_trip"] = round_trip_error(flow, flow.codes(x[:_ROUND_TRIP_CODES]))
     return line
 
 

@@ -1,17 +1,26 @@
-"""Figures of an evaluation, from plain arrays: order and error of distances, DCI, corrections."""
+"""Figures of an evaluation, from plain arrays: order and error of distances, their intervals.
+
+A figure with an interval is an array of rows: row 0 is the figure itself, every other row the same
+figure after the pictures were drawn again with replacement. Rows of two spaces belong to the same
+draws, so their difference is paired.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+
+REDRAWS = 300
+# Pictures that are compared with each other; their features fit into memory together.
+_GROUP = 64
 
 
 @dataclass(frozen=True)
@@ -27,19 +36,67 @@ class Interval:
 class Trials:
     """Which pictures are compared: pairs int64 (P, 2), and triplets int64 (Q, 3) of one picture
     and the two candidates whose nearer one is asked for.
+
+    groups: disjoint pictures; no pair and no triplet reaches from one group into another.
     """
 
     pairs: Int64
     triplets: Int64
+    groups: tuple[Int64, ...]
+
+    def first(self, pairs: int, triplets: int) -> Trials:
+        """The first of the pairs and of the triplets."""
+        return Trials(self.pairs[:pairs], self.triplets[:triplets], self.groups)
 
 
 def draw_trials(count: int, rounds: int, seed: int) -> Trials:
-    """Random pairs and triplets; in each of the `rounds` every picture is used at most once."""
+    """Random pairs and triplets; in each of the `rounds` every picture is used at most once.
+
+    Groups are drawn first: every pair of pictures is as likely as any other.
+    """
     random = np.random.default_rng(seed)
-    orders = [random.permutation(count) for _ in range(rounds)]
-    pairs = [order[: count // 2 * 2].reshape(-1, 2) for order in orders]
-    triplets = [order[: count // 3 * 3].reshape(-1, 3) for order in orders]
-    return Trials(np.concatenate(pairs), np.concatenate(triplets))
+    groups = np.array_split(random.permutation(count), max(1, math.ceil(count / _GROUP)))
+    pairs, triplets = [], []
+    for _ in range(rounds):
+        for group in groups:
+            order = random.permutation(group)
+            pairs.append(order[: len(order) // 2 * 2].reshape(-1, 2))
+            triplets.append(order[: len(order) // 3 * 3].reshape(-1, 3))
+    return Trials(np.concatenate(pairs), np.concatenate(triplets), tuple(groups))
+
+
+def redraw(members: Int64, count: int, seed: int) -> Float64:
+    """Weights of terms under redraws of `count` pictures, (1 + REDRAWS, P); row 0 is all ones.
+
+    `members` (P, m) are the pictures of each term: a term weighs as often as all of them are
+    drawn together. Pictures are redrawn rather than terms, for terms that share one depend on it.
+    """
+    random = np.random.default_rng(seed)
+    weights = np.ones((1 + REDRAWS, len(members)))
+    for row in weights[1:]:
+        drawn = np.bincount(random.integers(count, size=count), minlength=count)
+        row[:] = drawn[members].prod(axis=1)
+    return weights
+
+
+def quotient(a: Float64, b: Float64) -> Float64:
+    """Quotient a / b, NaN where b is not above 0: a figure that a redraw cannot have."""
+    b = np.broadcast_to(b, a.shape)
+    return np.asarray(np.divide(a, b, out=np.full(a.shape, np.nan), where=b > 0))
+
+
+def averages(weights: Float64, terms: Float64) -> Float64:
+    """Weighted means of terms (P,) or (P, k) by row of weights (R, P); NaN where none weighs."""
+    return quotient((weights @ terms).T, weights.sum(1)).T
+
+
+def interval(rows: Float64) -> Interval:
+    """The figure in row 0 with its interval; redraws that could not be measured are left out."""
+    drawn = rows[1:][np.isfinite(rows[1:])]
+    if not len(drawn):
+        return Interval(float(rows[0]), float(rows[0]), float(rows[0]))
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return Interval(float(rows[0]), float(low), float(high))
 
 
 def best_scale(found: Float64, wanted: Float64) -> float:
@@ -47,90 +104,41 @@ def best_scale(found: Float64, wanted: Float64) -> float:
     return float(np.sum(found * wanted) / max(np.sum(found**2), np.finfo(np.float64).tiny))
 
 
-def two_alternative(found: Float64, wanted: Float64, weights: Float64 | None = None) -> float:
-    """2AFC: share of triplets whose nearer candidate `found` names as `wanted` does; (Q, 2) both.
+def right_order(found: Float64, wanted: Float64) -> Float64:
+    """The answer of `found` to each triplet, (Q,) of 0, ½ or 1; both are distances (Q, 2).
 
-    A tie in `found` counts half.
+    (d0 < d1)·(1 − j) + (d1 < d0)·j + ½·(d0 = d1) of LPIPS, j = 1 where `wanted` says that candidate
+    1 is nearer, ½ where it says that they are equally near.
     """
-    nearer, truth = found[:, 0] - found[:, 1], wanted[:, 0] - wanted[:, 1]
-    right = np.where(nearer == 0, 0.5, (nearer < 0) == (truth < 0))
-    return float(np.average(right, weights=weights))
+    first, second = found.T
+    j = 0.5 + 0.5 * np.sign(wanted[:, 0] - wanted[:, 1])
+    return np.asarray((first < second) * (1 - j) + (second < first) * j + 0.5 * (first == second))
 
 
-def pearson(found: Float64, wanted: Float64, weights: Float64 | None = None) -> float:
+def two_alternative(found: Float64, wanted: Float64) -> float:
+    """2AFC: share of triplets (Q, 2) whose nearer candidate `found` names as `wanted` does."""
+    return float(right_order(found, wanted).mean())
+
+
+def pearson(found: Float64, wanted: Float64) -> float:
     """Correlation of two lists; 0 where one of them is constant."""
-    x = found - np.average(found, weights=weights)
-    y = wanted - np.average(wanted, weights=weights)
-    spread = np.average(x * x, weights=weights) * np.average(y * y, weights=weights)
-    return float(np.average(x * y, weights=weights) / np.sqrt(spread)) if spread > 0 else 0.0
-
-
-def error_std(found: Float64, wanted: Float64, weights: Float64 | None = None) -> float:
-    """Standard deviation of found − wanted."""
-    error = found - wanted
-    return float(
-        np.sqrt(np.average((error - np.average(error, weights=weights)) ** 2, weights=weights))
-    )
-
-
-def bootstrap(
-    statistic: Callable[[Float64 | None], float], members: Int64, count: int, seed: int
-) -> Interval:
-    """A statistic with its 95 % interval, redrawing pictures rather than pairs of pictures.
-
-    Parameters
-    ----------
-    statistic: from weights (P,) of its terms, None for all equal, to the figure.
-    members: (P, 2) or (P, 3), the pictures of each term; count: number of pictures.
-    """
-    random = np.random.default_rng(seed)
-    figures = []
-    for _ in range(_BOOTSTRAPS):
-        drawn = np.bincount(random.integers(count, size=count), minlength=count)
-        weights = drawn[members].prod(axis=1).astype(np.float64)
-        if weights.any():
-            figures.append(statistic(weights))
-    low, high = np.quantile(figures, (0.025, 0.975))
-    return Interval(statistic(None), float(low), float(high))
-
-
-_BOOTSTRAPS = 300
-
-
-def disentanglement(importance: Float64) -> float:
-    """D of DCI (Eastwood & Williams 2018): 1 − entropy of each code's factors, weighted by use.
-
-    `importance` is (codes, factors), 0 or more. Codes of no use weigh nothing.
-    """
-    used = importance[importance.sum(1) > 0]
-    if not len(used):
+    if np.ptp(found) == 0 or np.ptp(wanted) == 0:
         return 0.0
-    each = 1.0 - _entropy(used, used.shape[1])
-    return float(np.average(each, weights=used.sum(1)))
+    return float(np.corrcoef(found, wanted)[0, 1])
 
 
-def completeness(importance: Float64) -> float:
-    """C of DCI: 1 − entropy of each factor's codes, the plain mean over factors that any tells."""
-    told = importance.T[importance.sum(0) > 0]
-    return float(np.mean(1.0 - _entropy(told, told.shape[1]))) if len(told) else 0.0
-
-
-def _entropy(rows: Float64, base: int) -> Float64:
-    """Entropy of each row as a distribution, in units of its largest possible value."""
-    shares = rows / rows.sum(1, keepdims=True)
-    logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
-    return np.asarray(-(shares * logs).sum(1) / np.log(base))
+def error_std(found: Float64, wanted: Float64) -> float:
+    """Standard deviation of found − wanted."""
+    return float(np.std(found - wanted))
 
 
 def mcnemar(right_first: Bools, right_second: Bools) -> float:
     """Two-sided exact p-value that two classifiers err equally often; bool (N,) per test face."""
     first_only = int((right_first & ~right_second).sum())
     second_only = int((right_second & ~right_first).sum())
-    differing = first_only + second_only
-    rarer = min(first_only, second_only)
-    # Integers of any size, divided last: exact where floats would underflow.
-    tail = sum(math.comb(differing, k) for k in range(rarer + 1))
-    return min(1.0, float(2 * tail / 2**differing))
+    if first_only + second_only == 0:
+        return 1.0
+    return float(binomtest(first_only, first_only + second_only).pvalue)
 
 
 def holm(p_values: Float64) -> Float64:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
@@ -15,41 +13,72 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wstar.errors import CheckpointError, InvalidInput
-from wstar.files import write_file
 from wstar.graphs import Space
 from wstar.images import RGB
-from wstar_training.checkpoint import NETWORKS_FILE, file_sha256
-from wstar_training.codes import Batch, Codes, load_codes, save_codes
-from wstar_training.config import FlowOptions
+from wstar_training.checkpoint import file_sha256
+from wstar_training.codes import Batch, Codes, load_codes
+from wstar_training.config import FlowOptions, Layout
 from wstar_training.data.labels import Labels
 from wstar_training.data.partition import SPLITS
+from wstar_training.distributed import ALONE, Group
+from wstar_training.editing.referee import (
+    Referee,
+    RefereeOptions,
+    UnitVectors,
+    load_referee,
+    train_referee,
+)
 from wstar_training.encoding.landmarks import Landmarks
 from wstar_training.encoding.manifest import EncodedPictures
 from wstar_training.encoding.pictures import Picture, Unreadable, read
-from wstar_training.encoding.store import locked
-from wstar_training.loop import IdentityPath
-from wstar_training.models.perceptual import PerceptualDistance
+from wstar_training.models.absolute import Encoder
+from wstar_training.models.perceptual import LearnedDistance, PerceptualDistance
 from wstar_training.models.stylegan2 import Generator
-from wstar_training.models.weights import load_generator, load_identity, load_perceptual
+from wstar_training.models.weights import (
+    load_encoder,
+    load_generator,
+    load_identity,
+    load_lpips,
+    load_perceptual,
+)
+from wstar_training.objective import IdentityPath
 from wstar_training.pretrain import Bools
-from wstar_training.study import CodeSplit, Study, flow_stages, make
+from wstar_training.study import CodeSplit, Study, make
 
-_OPTIONS_FILE = "options.json"
 # Two codes to train on, a pair; and three that validate, whose distances can be correlated.
 _LEAST: dict[CodeSplit, int] = {"flow": 5, "probe": 2, "test": 2}
 _LEAST_HELD_OUT = 3
-# Faces that export measures its graphs on.
-_KEPT_PICTURES = 64
 
 
 @dataclass(frozen=True)
 class Networks:
-    """Files of the networks that a study is made with."""
+    """Files of the networks that a study is made with.
+
+    lpips: learned weights of the judge's channels; None: its activations as they are.
+    """
 
     encoder: Path
     generator: Path
     perceptual: Path
     identity: Path
+    lpips: Path | None = None
+
+    @property
+    def given(self) -> dict[str, Path]:
+        """Those that are there, by name."""
+        return {name: Path(file) for name, file in asdict(self).items() if file is not None}
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What else a study is read from: the options of `wstar-train flow` of these names."""
+
+    codes: Path
+    pictures: Path
+    attributes: Path
+    landmarks: Path | None = None
+    mapping: Path | None = None
+    partition: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -57,13 +86,13 @@ class Settings:
     """What is chosen of a study of own files.
 
     perceptual_side: side in px that pictures are reduced to for the perceptual judge.
-    axes: principal axes of the codes that T acts on; None: the 512 numbers of each row.
+    layout: the coordinates of codes that T acts on.
     """
 
     flow: FlowOptions
     flow_id: FlowOptions
     perceptual_side: int = 256
-    axes: int | None = None
+    layout: Layout = "rows"
     sketch: int = 4096
     penalty: float = 1e-2
 
@@ -74,6 +103,9 @@ class OwnFiles(Study):
 
     pictures: the folder that `encoded` came from. landmarks: those that it was aligned by.
     labelled: attributes and split of `encoded.files`.
+    sources: where all of that was read from. group: the processes that work at it together.
+    identity_referee_file: another face network than F, which judges edits; None leaves it out.
+    referee_options: of the network that reads attributes when edits are judged.
     """
 
     run: Path
@@ -83,6 +115,10 @@ class OwnFiles(Study):
     pictures: Path
     landmarks: Landmarks | None
     labelled: Labels
+    sources: Sources
+    group: Group = ALONE
+    identity_referee_file: Path | None = None
+    referee_options: RefereeOptions = RefereeOptions()
 
     @cached_property
     def rows(self) -> Mapping[CodeSplit, NDArray[np.int64]]:
@@ -130,9 +166,12 @@ class OwnFiles(Study):
             raise CheckpointError(f"{path}: {why}, though it was encoded") from why
 
     @cached_property
-    def judge(self) -> PerceptualDistance:
-        """VGG16 on pictures of `perceptual_side`."""
-        return load_perceptual(self.networks.perceptual, side=self.settings.perceptual_side)
+    def judge(self) -> PerceptualDistance | LearnedDistance:
+        """VGG16 on pictures of `perceptual_side`, with LPIPS's weights where they are given."""
+        networks, side = self.networks, self.settings.perceptual_side
+        if networks.lpips is None:
+            return load_perceptual(networks.perceptual, side=side)
+        return load_lpips(networks.perceptual, networks.lpips, side=side)
 
     @cached_property
     def generator(self) -> Generator:
@@ -143,6 +182,32 @@ class OwnFiles(Study):
     def identity_path(self) -> IdentityPath:
         """G and F."""
         return IdentityPath(self.generator, load_identity(self.networks.identity))
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """E, that made the codes."""
+        return load_encoder(self.networks.encoder)
+
+    @cached_property
+    def referee(self) -> Referee:
+        """A network trained, on first use, on labelled pictures of the split `probe`."""
+        make(self, "referee.pt", partial(_referee, self))
+        return load_referee(self.path("referee.pt"))
+
+    @cached_property
+    def identity_referee(self) -> UnitVectors | None:
+        """That of the file given.
+
+        Raises
+        ------
+        InvalidInput: it is F, which T was trained to please.
+        """
+        file = self.identity_referee_file
+        if file is None:
+            return None
+        if file_sha256(file) == file_sha256(self.networks.identity):
+            raise InvalidInput("identity_referee", file.name, "another network than F")
+        return UnitVectors(load_identity(file))
 
     @property
     def flow_options(self) -> Mapping[Space, FlowOptions]:
@@ -167,116 +232,10 @@ class OwnFiles(Study):
     @property
     def labels(self) -> Mapping[str, str]:
         """Names of the files, without their folders."""
-        names = {key: Path(value).name for key, value in asdict(self.networks).items()}
+        names = {key: file.name for key, file in self.networks.given.items()}
         return {**names, "pictures": str(len(self.encoded.files))}
 
 
-def build(study: OwnFiles) -> None:
-    """Make whatever of a study is not there yet, up to the served read-outs.
-
-    Raises
-    ------
-    CheckpointError: a file cannot be used, or the codes are not those of the encoder.
-    InvalidInput: too few pictures, or the folder holds a study with other files or settings.
-    """
-    _check_settings(study)
-    hashes = _hashes(study)
-    # A run that was begun has passed, and what is complete needs no networks.
-    if not study.path(_OPTIONS_FILE).exists():
-        _check_networks(study)
-    study.run.mkdir(parents=True, exist_ok=True)
-    with locked(study.run):
-        _remember(study, hashes)
-        make(study, "codes.pt", partial(_codes, study))
-        for file, stage in flow_stages(study):
-            make(study, file, stage)
-
-
-def _check_settings(study: OwnFiles) -> None:
-    """Refuse settings that the pictures are too few for."""
-    count, settings = len(study.rows["flow"]), study.settings
-    trained = count - study.held_out
-    for options in (settings.flow, settings.flow_id):
-        if options.batch > trained:
-            raise InvalidInput("batch", options.batch, f"at most {trained}, the codes to train on")
-    if settings.axes is not None and settings.axes >= count:
-        raise InvalidInput("axes", settings.axes, f"less than {count}, the pictures to train on")
-    if settings.flow_id.identity_batch > settings.flow_id.batch:
-        allowed = f"at most the batch, {settings.flow_id.batch}"
-        raise InvalidInput("identity_batch", settings.flow_id.identity_batch, allowed)
-
-
-def _check_networks(study: OwnFiles) -> None:
-    """Refuse files before anything is made, rather than hours later."""
-    rows = study.encoded.w.shape[1]
-    if study.generator.n_latent != rows:
-        raise CheckpointError(
-            f"{study.networks.generator}: expected a generator of {rows} rows of w, as the codes "
-            f"have, found {study.generator.n_latent}"
-        )
-    _ = study.judge, study.identity_path  # Both are kept for the stages.
-
-
-def _hashes(study: OwnFiles) -> dict[str, str | None]:
-    """SHA-256 of what the run is made from, the join of pictures and labels included."""
-    hashes = {key: file_sha256(Path(value)) for key, value in asdict(study.networks).items()}
-    if hashes["encoder"] != study.encoded.encoder_sha256:
-        raise CheckpointError(
-            f"{study.networks.encoder}: not the encoder of these codes: expected sha256 "
-            f"{study.encoded.encoder_sha256}, found {hashes['encoder']}"
-        )
-    labels = hashlib.sha256()
-    for array in (study.labelled.rows, study.labelled.splits, study.labelled.attributes):
-        labels.update(array.tobytes())
-    landmarks = study.encoded.landmarks_sha256
-    return {**hashes, "labels": labels.hexdigest(), "landmarks": landmarks}
-
-
-def _remember(study: OwnFiles, hashes: Mapping[str, str | None]) -> None:
-    """Write what the run is made from; a run goes on with the same only."""
-    options = {
-        "sha256": hashes,
-        "settings": asdict(study.settings),
-        "pictures": study.encoded.files,
-    }
-    path = study.path(_OPTIONS_FILE)
-    if path.exists():
-        try:
-            begun = json.loads(path.read_text())
-        except ValueError as error:
-            raise CheckpointError(f"{path}: not the options of a run: {error}") from error
-        _refuse_change("", begun, options, study.run)
-        return
-    networks = {
-        key: {"file": str(Path(getattr(study.networks, key)).resolve()), "sha256": hashes[key]}
-        for key in ("encoder", "generator")
-    }
-    _write_json(study.path(NETWORKS_FILE), networks)
-    _write_json(path, options)
-
-
-def _refuse_change(field: str, begun: object, asked: object, run: Path) -> None:
-    """Raise InvalidInput, naming what differs, unless `asked` is what the run was begun with."""
-    if isinstance(asked, dict) and isinstance(begun, dict):
-        for key, value in asked.items():
-            _refuse_change(f"{field}.{key}".lstrip("."), begun.get(key), value, run)
-    elif begun != asked:
-        old = "others" if isinstance(begun, list) else repr(begun)
-        allowed = f"{old}, with which {run} was begun; anything else needs another --run"
-        raise InvalidInput(field or _OPTIONS_FILE, asked, allowed)
-
-
-def _write_json(path: Path, content: object) -> None:
-    write_file(path, (json.dumps(content, indent=1) + "\n").encode())
-
-
-def _codes(study: OwnFiles) -> None:
-    """Codes by split; and test faces as the encoder sees them, which export measures with."""
-    w: dict[str, Tensor] = {
-        split: torch.from_numpy(study.encoded.w[rows]) for split, rows in study.rows.items()
-    }
-    kept = study.rows["test"][:_KEPT_PICTURES]
-    faces = np.stack([study.picture(int(row), study.encoded.side) for row in kept])
-    study.path("pictures").mkdir(exist_ok=True)
-    write_file(study.path("pictures") / "test.bytes", faces.tobytes())
-    save_codes(study.path("codes.pt"), w, "flow", study.settings.axes)
+def _referee(study: OwnFiles) -> None:
+    path, attributes = study.path("referee.pt"), study.attributes("probe")
+    train_referee(path, study.referee_options, study.faces("probe"), attributes)

@@ -2,35 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-_SPACES = {"W_PLUS": "W+", "W_STAR": "W\\*", "W_STAR_ID": "W\\* (identity)"}
-_EDITED_IN = {**_SPACES, "W_PLUS_FOR_EDITS": "W+, hyperplanes made for edits"}
+from wstar_training.editing import editing_tables
+
+Figure = Mapping[str, float | None] | float | None
+
+SPACES = {"W_PLUS": "W+", "W_STAR": "W\\*", "W_STAR_ID": "W\\*_ID"}
 _TARGETS = {"input": "input pictures", "regenerated": "regenerated pictures"}
+_BASELINE = "W_PLUS"
+_FREE = "free MLP, not invertible"
+_UNKNOWN = "–"
+
+_NOTES = """\
+Codes that train T, that fit a probe and that are asked about are disjoint; figures on T's own codes
+stand apart. Intervals in brackets are 95 %: bootstraps that redraw pictures, not pairs; of DCI,
+Student's over disjoint draws of 2000 codes. W+ is compared at a scale at which its mean distance
+is that of the judge. DCI of all spaces is along the same axes: those of W+ that T acts on. The free
+MLPs are maps of the same codes that need not be invertible: what they cannot do, the codes hardly
+allow."""
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """Every table of a report written by an evaluation."""
-    parts = [
-        _reconstruction(report["reconstruction"]),
-        _attributes(report["spaces"]),
-        *[_distances(report, target) for target in _TARGETS],
-        _edits(report["edits"]),
-        _changed(report),
-    ]
-    return "\n\n".join(parts) + "\n"
+    """Every table of a report, under a heading that says which world the figures are of."""
+    spaces = report["spaces"]
+    parts = [f"# Evaluation: {report['world']}", _counts(report["codes"])]
+    if "reconstruction" in report:
+        parts += ["## Reconstruction", _reconstruction(report["reconstruction"])]
+    parts += ["## The paper's Table 1", table_1(spaces)]
+    for target, name in _TARGETS.items():
+        parts += [f"## Distance of {name}", *_distances(report, target)]
+    parts += ["## Attributes", _averages(report), *_each_attribute(report)]
+    parts += ["## Disentanglement, completeness, informativeness", _dci(spaces)]
+    parts += ["## W\\* minus W+, paired", _gains(spaces)]
+    if "editing" in report:
+        parts += ["## Edits", *editing_tables(report["editing"])]
+    parts += ["## T's own codes minus fresh codes", _gaps(report), _conditioning(spaces)]
+    return "\n\n".join([*parts, _NOTES]) + "\n"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = ["| " + " | ".join(row) + " |" for row in (header, *rows)]
     lines.insert(1, "|" + "---|" * len(header))
     return "\n".join(lines)
 
 
-def _interval(figure: Mapping[str, float], digits: int = 3, unit: float = 1.0) -> str:
-    value, low, high = (figure[key] / unit for key in ("value", "low", "high"))
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+def show(figure: Figure, digits: int = 3, unit: float = 1.0) -> str:
+    """A figure in units of `unit`, its interval in brackets where it has one."""
+    if isinstance(figure, Mapping):
+        value, low, high = (figure[key] for key in ("value", "low", "high"))
+    else:
+        value, low, high = figure, None, None
+    if value is None:
+        return _UNKNOWN
+    shown = f"{value / unit:.{digits}f}"
+    if low is None or high is None:
+        return shown
+    return f"{shown} [{low / unit:.{digits}f}, {high / unit:.{digits}f}]"
+
+
+def _name(space: str) -> str:
+    return SPACES.get(space, space)
+
+
+def _value(figure: Figure, digits: int = 3) -> str:
+    """A figure without its interval."""
+    return show(figure["value"] if isinstance(figure, Mapping) else figure, digits)
+
+
+def _counts(codes: Mapping[str, Any]) -> str:
+    svm, distance = codes["svm"], codes["distance"]
+    return (
+        f"T was trained on {codes['t_trained_on']} codes. Probes were fitted on {svm['fit']} "
+        f"others and tested on {svm['test']} (the paper: 12000 and 3000). Distances: "
+        f"{distance['pairs']} pairs and {distance['triplets']} triplets of "
+        f"{distance['pictures']} pictures."
+    )
+
+
+def table_1(spaces: Mapping[str, Any], target: str = "input") -> str:
+    """The paper's columns, by its protocol."""
+    header = [
+        "space", "SVM min", "max", "avg", "D", "C", "I", "Mean", "STD", "2AFC",
+    ]  # fmt: skip
+    keys = ("svm_min", "svm_max", "svm_avg", "d", "c", "i", "mean", "std", "two_alternative")
+    rows = [
+        [_name(name), *(_value(space["table1"][target][key]) for key in keys)]
+        for name, space in spaces.items()
+    ]
+    note = (
+        f"Distances are those of {_TARGETS[target]}; Mean and STD of D\\* − d over "
+        f"{next(iter(spaces.values()))['distance'][target]['paper']['pairs']} pairs, in units of "
+        "the mean of d."
+    )
+    return table(header, rows) + "\n\n" + note
 
 
 def _reconstruction(figures: Mapping[str, Any]) -> str:
@@ -40,85 +107,169 @@ def _reconstruction(figures: Mapping[str, Any]) -> str:
         "referee_on_reconstructions": "referee right on reconstructions",
         "referee_agreement": "referee says the same of both",
     }
-    rows = [
-        [name, _interval(figures[key], 2 if key == "psnr_db" else 3)] for key, name in names.items()
+    rows = [[name, show(figures[key], 2 if key == "psnr_db" else 3)] for key, name in names.items()]
+    return table(["held-out faces", "value"], rows)
+
+
+def _with_free(report: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Every space and the free network, by the name that is shown."""
+    return [
+        *((_name(name), space) for name, space in report["spaces"].items()),
+        (_FREE, report["ceiling"]),
     ]
-    return _table(["reconstruction of held-out faces", "value [95 %]"], rows)
 
 
-def _attributes(spaces: Mapping[str, Any]) -> str:
+def _distances(report: Mapping[str, Any], target: str) -> list[str]:
+    errors, orders, bands = [], [], []
+    for name, figures in _with_free(report):
+        found = figures["distance"][target]
+        unit = found["mean_wanted"]
+        errors.append([name, *(show(found[f"{key}{scale}"], unit=unit)
+                               for scale in ("", "_w_plus_scale", "_rescaled")
+                               for key in ("mean", "std"))])  # fmt: skip
+        orders.append([name, *(show(found[key]) for key in (
+            "two_alternative", "pearson", "spearman", "kendall", "slope", "r2"))])  # fmt: skip
+        bands.append([name, *(show(band["two_alternative"]) for band in found["bands"])])
+    ranges = [
+        f"{b['from']:.2f} to {b['to']:.2f}" for b in report["ceiling"]["distance"][target]["bands"]
+    ]
+    return [
+        table(["D\\* − d in units of the mean of d", "Mean", "STD", "Mean, W+'s best factor",
+               "STD, W+'s best factor", "Mean, own best factor", "STD, own best factor"], errors),
+        table(["order", "2AFC", "Pearson", "Spearman", "Kendall", "slope of d on D\\*", "R²"],
+              orders),
+        table(["2AFC by margin \\|d1 − d0\\| / mean d, in fifths", *ranges], bands),
+    ]  # fmt: skip
+
+
+def _averages(report: Mapping[str, Any]) -> str:
+    def row(name: str, svm: Mapping[str, Any], rest: Sequence[str]) -> list[str]:
+        figures = [show(svm[key]) for key in ("min", "max", "avg", "balanced", "auc")]
+        return [name, *figures, *rest]
+
     rows = []
-    for key, name in _SPACES.items():
-        s = spaces[key]
-        svm, dci = s["svm"], s["dci"]
+    for name, space in report["spaces"].items():
+        readout = space.get("readout")
+        served = [_UNKNOWN, _UNKNOWN]
+        if readout is not None:
+            served = [show(readout["accuracy"]), show(readout["calibration_error"], 4)]
+        rows.append(row(_name(name), space["svm"], served))
+    free = report["ceiling"]["attributes"]
+    rows.append(row("free MLP, the same codes to fit", free["probe"], [_UNKNOWN] * 2))
+    rows.append(row("free MLP, T's codes too", free["all"], [_UNKNOWN] * 2))
+    usual = sum(a["base_rate"] for a in report["attributes"].values()) / len(report["attributes"])
+    rows.append(["the usual answer", _UNKNOWN, _UNKNOWN, show(usual), "0.500", "0.500",
+                 _UNKNOWN, _UNKNOWN])  # fmt: skip
+    header = [
+        "SVM in", "min", "max", "average accuracy", "balanced", "AUC", "served read-out",
+        "its calibration error",
+    ]  # fmt: skip
+    return table(header, rows)
+
+
+def _each_attribute(report: Mapping[str, Any]) -> list[str]:
+    """Attribute by attribute: W+, W* and the ceilings; then how many differ."""
+    star = "W_STAR" if "W_STAR" in report["spaces"] else _BASELINE
+    rows = []
+    for name, a in report["attributes"].items():
+        plus, own, free = a["spaces"][_BASELINE], a["spaces"][star], a["free"]
         rows.append(
             [
-                name, f"{svm['min']:.3f}", f"{svm['max']:.3f}", _interval(svm["avg"]),
-                f"{s['svm_train']['avg']['value']:.3f}",
-                f"{svm['balanced']:.3f}", f"{svm['auc']:.3f}",
-                f"{dci['disentanglement']:.3f}", f"{dci['completeness']:.3f}",
-                f"{dci['informativeness']:.3f}",
-                f"{s['readout']['accuracy']:.3f}", f"{s['readout']['calibration_error']:.4f}",
-                f"{s['round_trip']:.1e}", f"{s['s_std']:.2f}",
+                name, show(a["share"], 2), show(a["base_rate"]), _value(plus["accuracy"]),
+                _value(own["accuracy"]), show(own["gain"]), f"{own['p_holm']:.2g}",
+                _value(free["probe"]["accuracy"]), _value(free["all"]["accuracy"]),
+                *(f"{_value(plus[key])} / {_value(own[key])}" for key in ("balanced", "auc")),
             ]
         )  # fmt: skip
     header = [
-        "space", "SVM min", "max", "avg [95 %]", "avg on T's codes", "balanced", "AUC",
-        "D", "C", "I", "served read-out", "its calibration error", "round trip", "s std",
+        "attribute", "share", "base rate", "W+", _name(star), "gain", "p (Holm)",
+        "free MLP, same codes", "free MLP, T's codes too", f"balanced, W+ / {_name(star)}",
+        f"AUC, W+ / {_name(star)}",
     ]  # fmt: skip
-    return _table(header, rows)
-
-
-def _distances(report: Mapping[str, Any], target: str) -> str:
-    rows = []
-    spaces = {name: report["spaces"][key] for key, name in _SPACES.items()}
-    for name, figures in (*spaces.items(), ("free MLP", report["ceiling"])):
-        fresh, train = figures["distance"][target], figures["distance_train"][target]
-        unit = fresh["mean_wanted"]
-        rows.append(
-            [
-                name, _interval(fresh["mean"], unit=unit), _interval(fresh["std"], unit=unit),
-                _interval(fresh["std_rescaled"], unit=unit), _interval(fresh["two_alternative"]),
-                _interval(fresh["pearson"]),
-                f"{train['two_alternative']['value']:.3f}, {train['pearson']['value']:.3f}",
-            ]
-        )  # fmt: skip
-    header = [
-        f"distance of {_TARGETS[target]}; errors in units of its mean", "Mean", "STD",
-        "STD after best rescale", "2AFC",
-        "Pearson", "2AFC, Pearson on T's codes",
-    ]  # fmt: skip
-    return _table(header, rows)
-
-
-def _edits(edits: Mapping[str, Any]) -> str:
-    rows = []
-    for key, name in _EDITED_IN.items():
-        for probability, figures in edits[key].items():
-            for attribute, e in figures.items():
-                rows.append(
-                    [
-                        name, probability, attribute, f"{e['before']:.2f}",
-                        f"{e['agreement']:.2f}", f"{e['leakage']:.3f}", f"{e['flipped']:.3f}",
-                        f"{e['identity']:.3f}",
-                    ]
-                )  # fmt: skip
-    header = [
-        "edit in", "to", "attribute", "referee sees it before", "after", "leakage",
-        "others flipped", "identity cosine",
-    ]  # fmt: skip
-    return _table(header, rows)
-
-
-def _changed(report: Mapping[str, Any]) -> str:
-    """Attributes whose SVM accuracy differs between W+ and W*, after Holm's correction."""
-    rows = [
-        [name, f"{a['W_PLUS']:.3f}", f"{a['W_STAR']:.3f}", f"{a['p_holm']:.3g}"]
-        for name, a in report["attributes"].items()
-        if a["p_holm"] < 0.05
+    counts = [
+        f"{_name(name)}: {space['gain']['attributes']['better']} better, "
+        f"{space['gain']['attributes']['worse']} worse"
+        for name, space in report["spaces"].items()
+        if name != _BASELINE
     ]
-    gain = "Average SVM accuracy, W\\* minus W+: " + _interval(report["svm_gain"], 4) + ". "
-    if not rows:
-        return gain + "No attribute differs after Holm's correction (McNemar, 5 %)."
-    header = ["attributes that differ (Holm, 5 %)", "W+", "W\\*", "corrected p"]
-    return gain + "\n\n" + _table(header, rows)
+    told = "Attributes that differ from W+ after Holm's correction (McNemar, 5 %): "
+    return [table(header, rows), told + ("; ".join(counts) or "none compared") + "."]
+
+
+def _dci(spaces: Mapping[str, Any]) -> str:
+    keys = (
+        "disentanglement", "completeness", "weighted_completeness", "informativeness",
+        "relative_error",
+    )  # fmt: skip
+    rows = [
+        [_name(name), *(show(space["dci"][key]) for key in keys), str(space["dci_draws"])]
+        for name, space in spaces.items()
+    ]
+    header = [
+        "space", "D", "C, mean over attributes", "C, weighted by importance", "I, RMSE",
+        "I, NRMSE", "draws",
+    ]  # fmt: skip
+    return table(header, rows)
+
+
+def _gains(spaces: Mapping[str, Any]) -> str:
+    rows = []
+    for name, space in spaces.items():
+        if name == _BASELINE:
+            continue
+        gain = space["gain"]
+        for target, where in _TARGETS.items():
+            distance = gain["distance"][target]
+            rows += [
+                [_name(name), f"{key}, {where}", show(distance[at])]
+                for at, key in (
+                    ("two_alternative", "2AFC"), ("pearson", "Pearson"), ("spearman", "Spearman"),
+                    ("kendall", "Kendall"), ("r2", "R²"),
+                )
+            ]  # fmt: skip
+            ratio = f"STD by that of W+ after its best rescale (a ratio), {where}"
+            rows.append([_name(name), ratio, show(gain["std_ratio"][target])])
+        rows += [
+            [_name(name), f"SVM {key}", show(gain["svm"][at], 4)]
+            for at, key in (("avg", "accuracy"), ("balanced", "balanced"), ("auc", "AUC"))
+        ]
+        rows += [
+            [_name(name), letter, show(gain["dci"][at])]
+            for at, letter in (
+                ("disentanglement", "D"), ("completeness", "C"), ("informativeness", "I"),
+            )
+        ]  # fmt: skip
+    return table(["space", "figure", "difference"], rows)
+
+
+def _gaps(report: Mapping[str, Any]) -> str:
+    rows = []
+    for name, figures in _with_free(report):
+        attributes = [_UNKNOWN] * 4
+        if "svm_gap" in figures:
+            attributes = [
+                *(show(figures["svm_gap"][key], 4) for key in ("avg", "balanced", "auc")),
+                show(figures["dci_gap"]["disentanglement"]),
+            ]
+        for target, where in _TARGETS.items():
+            gap, unit = figures["distance_gap"][target], figures["distance"][target]["mean_wanted"]
+            rows.append(
+                [
+                    name, where, show(gap["std"], unit=unit),
+                    *(show(gap[key]) for key in ("two_alternative", "pearson", "spearman")),
+                    *attributes,
+                ]
+            )  # fmt: skip
+    header = [
+        "space", "distance of", "STD", "2AFC", "Pearson", "Spearman", "SVM accuracy", "balanced",
+        "AUC", "D",
+    ]  # fmt: skip
+    return table(header, rows)
+
+
+def _conditioning(spaces: Mapping[str, Any]) -> str:
+    rows = [
+        [_name(name), f"{space['round_trip']:.1e}", f"{space['s_std']:.2f}"]
+        for name, space in spaces.items()
+    ]
+    return table(["space", "round trip in float32, by the spread of w", "largest std of s"], rows)

@@ -1,31 +1,39 @@
 """Perceptual features of whole picture sets, small enough to keep: a count sketch.
 
-A random sign per feature, then sums of random groups: `size` numbers whose squared distances are
-those of the features in expectation, with a relative standard deviation of √(2/size)
+A random sign per feature, then sums of groups: `size` numbers whose squared distances are those of
+the features in expectation, with a relative standard deviation of at most √(2/size)
 (Charikar et al. 2002; Weinberger et al. 2009).
+
+Features are cut into blocks of `size`; each is turned by a random offset and added up. Two
+features of one block never meet, and any other two with the chance 1/size, as in the textbook; but
+nothing is gathered from all over memory, and no table of places is kept. Signed Hadamard
+transforms, several hashes per feature, and means of places kept apart have the same error at the
+same size on the demo's judge, and take 4 to 20 times as long.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 
 class CountSketch:
     """(N, features) to (N, size), linear and the same for every caller with this seed."""
 
     def __init__(self, features: int, size: int, seed: int = 0) -> None:
-        generator = torch.Generator().manual_seed(seed)
+        random = np.random.default_rng(seed)
         self.size = size
-        self.padding = -features % size
-        self.order = torch.randperm(features + self.padding, generator=generator)
-        coins = torch.randint(0, 2, (features + self.padding,), generator=generator)
-        self.signs = coins * 2.0 - 1.0
+        self.features = features
+        self.signs = torch.from_numpy(random.choice(np.array([-1, 1], np.float32), features))
+        self.offsets: list[int] = random.integers(size, size=-(-features // size)).tolist()
 
     def __call__(self, features: Tensor) -> Tensor:
-        """Sketch float32 (N, features)."""
-        padded = functional.pad(features, (0, self.padding))
-        signed = padded[:, self.order] * self.signs
-        sums: Tensor = signed.unflatten(1, (-1, self.size)).sum(1)
-        return sums
+        """Sketch (N, features), in their own precision."""
+        signs = self.signs.to(features)
+        # Twice as wide, so that a turned block is added in one piece; then folded.
+        sums = features.new_zeros(len(features), 2 * self.size)
+        blocks = zip(features.split(self.size, 1), signs.split(self.size), strict=True)
+        for offset, (block, sign) in zip(self.offsets, blocks, strict=True):
+            sums[:, offset : offset + block.shape[1]].addcmul_(block, sign)
+        return sums[:, : self.size] + sums[:, self.size :]

@@ -12,33 +12,59 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from wstar.attributes import ATTRIBUTES
 from wstar.graphs import Space
 from wstar_training import checkpoint
-from wstar_training.codes import Batch, Codes, matching_scale, regenerated, sketched_features
+from wstar_training.codes import (
+    Batch,
+    Codes,
+    embeddings,
+    matching_scale,
+    regenerated,
+    rendered,
+    sketched_features,
+)
 from wstar_training.config import FlowOptions
 from wstar_training.directions import calibrated_readout, distance_quantiles, save_readout
-from wstar_training.loop import FlowData, IdentityPath, load_flow, train
-from wstar_training.models.classifiers import Classifiers
+from wstar_training.distributed import ALONE, Group
+from wstar_training.loop import load_flow
 from wstar_training.models.flow import Flow
-from wstar_training.models.perceptual import PerceptualDistance
-from wstar_training.pretrain import Bools, Readout, fit_readout, on_codes, on_coordinates
+from wstar_training.models.perceptual import Judge
+from wstar_training.objective import IdentityPath
+from wstar_training.pretrain import Bools, Readout, fit_readout, on_codes
+from wstar_training.study_flow import fitted_classifiers, train_flow
+from wstar_training.supervision import Exact, Sketched
 
 CodeSplit = Literal["flow", "probe", "test"]
+
+_CEILING_STEPS = 3000
+
+# Stages that all processes of a group work at together.
+_TOGETHER = ("flow.pt", "flow_id.pt")
 
 
 class Study(ABC):
     """What the stages read. Codes of the splits `flow`, `probe` and `test` are disjoint.
 
     run: folder that holds everything made.
+    group: the processes that work at it together.
+    made_for_edits: whether `editing_readout` is another read-out than `calibrated`.
     """
 
     run: Path
+    group: Group = ALONE
+    made_for_edits: ClassVar[bool] = False
+
+    @property
+    def edited(self) -> tuple[str, ...]:
+        """Attributes whose edits are measured."""
+        return ATTRIBUTES
 
     @property
     @abstractmethod
@@ -55,13 +81,28 @@ class Study(ABC):
 
     @property
     @abstractmethod
-    def judge(self) -> PerceptualDistance:
+    def judge(self) -> Judge:
         """The perceptual judge."""
 
     @property
     @abstractmethod
     def identity_path(self) -> IdentityPath:
         """G and F."""
+
+    @property
+    @abstractmethod
+    def encoder(self) -> nn.Module:
+        """E: pictures (N, 3, side, side) in [-1, 1] to w (N, n, 512); `side` is its attribute."""
+
+    @property
+    @abstractmethod
+    def referee(self) -> nn.Module:
+        """Pictures (N, 3, S, S) in [-1, 1] to logits (N, K); no loss has seen it."""
+
+    @property
+    @abstractmethod
+    def identity_referee(self) -> nn.Module | None:
+        """Pictures (N, 3, S, S) in [-1, 1] to unit vectors; no loss has seen it. None: no such."""
 
     @property
     @abstractmethod
@@ -82,6 +123,11 @@ class Study(ABC):
     @abstractmethod
     def penalty(self) -> float:
         """L2 penalty of C and of the served read-outs."""
+
+    @property
+    def ceiling_steps(self) -> int:
+        """Steps of the free networks that T is compared with: as many as T's, up to 3000."""
+        return min(_CEILING_STEPS, self.flow_options[Space.W_STAR].steps)
 
     @property
     @abstractmethod
@@ -132,6 +178,24 @@ class Study(ABC):
             return features
         return _both(content["input"], content["regenerated"])
 
+    def embeddings(self, target: str) -> Tensor:
+        """F of the split `flow`, float16 (N, E): the left side of eq. 4. Made on first use.
+
+        `target` is "regenerated", F(G(w)) of what T sees of w, or "input", F of given pictures.
+        """
+        if not self.group.agreed(self.path("embeddings.pt").exists()):
+            make(self, "embeddings.pt", partial(_embeddings, self))
+        found: Tensor = checkpoint.load(self.path("embeddings.pt"))[target]
+        return found
+
+    def exact_distances(self, target: str) -> Exact:
+        """Distances of the split `flow` by the judge itself, targets as in `flow_features`."""
+        rebuilt = regenerated(self.identity_path.generator, self.codes.w["flow"])
+        given = self.faces("flow")
+        sets = {"input": [given], "regenerated": [rebuilt], "both": [given, rebuilt]}
+        mean = Sketched(self.flow_features(target)[: self.trained]).mean
+        return Exact(self.judge, sets[target], self.perceptual_scale, mean)
+
     @property
     def perceptual_scale(self) -> float:
         """Scale of the perceptual distance that T learns and that is served."""
@@ -144,28 +208,35 @@ def flow_stages(study: Study) -> list[tuple[str, Callable[[], None]]]:
         ("features.pt", partial(_features, study)),
         ("classifiers.pt", partial(_classifiers, study)),
         ("flow.pt", partial(_flow, study, Space.W_STAR)),
+        *([("embeddings.pt", partial(_embeddings, study))] if _disturbs(study) else []),
         ("flow_id.pt", partial(_flow, study, Space.W_STAR_ID)),
         *((study.readout_path(space).name, partial(_readout, study, space)) for space in Space),
     ]
 
 
+def _disturbs(study: Study) -> bool:
+    """Whether eq. 5 is still to be trained: nothing else that is served needs embeddings."""
+    weight = study.flow_options[Space.W_STAR_ID].identity_weight
+    return weight > 0 and not study.path("flow_id.pt").exists()
+
+
 def make(study: Study, file: str, stage: Callable[[], None]) -> None:
-    """Run a stage unless its file is there."""
-    if study.path(file).exists():
-        print(f"{file}: there")
+    """Run a stage unless its file is there. In a group all train T, the rest is the first one's."""
+    group = study.group
+    say = partial(print, flush=True) if group.first else _silent
+    if group.agreed(study.path(file).exists()):
+        say(f"{file}: there")
         return
     started = time.monotonic()
-    print(f"{file}: making", flush=True)
-    stage()
-    print(f"{file}: made in {time.monotonic() - started:.0f} s", flush=True)
+    say(f"{file}: making")
+    if group.first or file in _TOGETHER:
+        stage()
+    group.wait()
+    say(f"{file}: made in {time.monotonic() - started:.0f} s")
 
 
-def flow_data(study: Study, target: str) -> tuple[FlowData, FlowData]:
-    """What T trains on and what validates it, towards distances of `target`."""
-    x = study.flow(Space.W_PLUS).coordinates(study.codes.w["flow"])
-    attributes = torch.from_numpy(study.attributes("flow")).float()
-    data = FlowData(x, attributes, study.flow_features(target))
-    return data.rows(slice(0, study.trained)), data.rows(slice(study.trained, None))
+def _silent(message: str) -> None:
+    """Leave speaking to the first process."""
 
 
 def _features(study: Study) -> None:
@@ -181,6 +252,16 @@ def _features(study: Study) -> None:
     checkpoint.save(study.path("features.pt"), {**content, "scale": judge.scale * factor})
 
 
+def _embeddings(study: Study) -> None:
+    w, path = study.codes.w["flow"], study.identity_path
+    rebuilt = rendered(path.generator, study.flow(Space.W_PLUS), w)
+    content = {
+        "input": embeddings(path.identity, len(w), study.faces("flow")),
+        "regenerated": embeddings(path.identity, len(w), rebuilt),
+    }
+    checkpoint.save(study.path("embeddings.pt"), content)
+
+
 def _classifiers(study: Study) -> None:
     flow, rows = study.flow(Space.W_PLUS), slice(0, study.trained)
     x = flow.coordinates(study.codes.w["flow"][rows]).flatten(1).numpy()
@@ -189,16 +270,8 @@ def _classifiers(study: Study) -> None:
 
 
 def _flow(study: Study, space: Space) -> None:
-    options = study.flow_options[space]
-    torch.manual_seed(options.seed)
-    flow = study.codes.axes.flow(options.couplings, options.hidden, options.seed)
-    frozen = checkpoint.load(study.path("classifiers.pt"))
-    classifiers = on_coordinates(Classifiers(frozen["weight"], frozen["bias"]), flow)
-    # One T for both: distances of what was given and of what G makes of it.
-    data, validation = flow_data(study, "both")
-    identity = study.identity_path if space is Space.W_STAR_ID else None
     path = study.path(f"flow{space.suffix}.pt")
-    train(path, options, flow, data, validation, classifiers, identity)
+    train_flow(study, path, study.flow_options[space], fitted_classifiers(study))
 
 
 def _readout(study: Study, space: Space) -> None:

@@ -1,20 +1,18 @@
-"""The commands of the demo world: make one, measure one, draw new faces from one."""
+"""The commands of the demo world: make one, draw new faces from one."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wstar_training.arguments import positive
-from wstar_training.demo.measure_demo import measure
 from wstar_training.demo.new_faces import contact_sheet
 from wstar_training.demo.sizes import recall, remember
 from wstar_training.demo.train_demo import World, build
-from wstar_training.report import markdown
+from wstar_training.evaluate_command import evaluate
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def add_commands(commands: Commands) -> None:
-    """Add `demo-world`, `evaluate` and `new-faces`."""
+    """Add `demo-world` and `new-faces`."""
     demo = commands.add_parser(
         "demo-world", help="train the demo world from nothing, or what of it is missing"
     )
@@ -36,9 +34,6 @@ def add_commands(commands: Commands) -> None:
         "--quick", action="store_true", help="the size that only shows that everything runs"
     )
     demo.set_defaults(carry_out=_demo_world)
-    evaluate = commands.add_parser("evaluate", help="measure a run again and print its tables")
-    evaluate.add_argument("--json", action="store_true", help="print every figure as JSON")
-    evaluate.set_defaults(carry_out=_evaluate)
     faces = commands.add_parser("new-faces", help="render faces drawn from the codes' statistics")
     faces.add_argument("--output", type=Path, required=True, help="picture to write, .png")
     faces.add_argument("--count", type=int, default=32, help="faces (default: 32)")
@@ -47,7 +42,7 @@ def add_commands(commands: Commands) -> None:
     )
     faces.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
     faces.set_defaults(carry_out=_new_faces)
-    for command in (demo, evaluate, faces):
+    for command in (demo, faces):
         command.add_argument("--run", type=Path, required=True, help="folder of the run")
         command.add_argument("--threads", type=positive, metavar="N", help="threads torch may use")
 
@@ -57,15 +52,8 @@ def _demo_world(options: argparse.Namespace) -> int:
     world = World(options.run, sizes, options.compile)
     build(world)
     if not world.path("evaluation.json").exists():
-        measure(world)
+        evaluate(world)
     print(f"demo world complete: {options.run}")
-    return 0
-
-
-def _evaluate(options: argparse.Namespace) -> int:
-    with redirect_stdout(sys.stderr):
-        report = measure(_built(options.run))
-    print(json.dumps(report, indent=1) if options.json else markdown(report))
     return 0
 
 

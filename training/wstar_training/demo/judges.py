@@ -1,8 +1,8 @@
 """The networks that look at demo pictures: perceptual judge, identity network and referee.
 
-All three are narrow VGGs trained here on rendered faces. The judge defines the perceptual
-distance T learns; the identity network is F of eq. 4; the referee only measures and shares
-neither seed, width nor task mix with the judge.
+All are narrow VGGs trained here on rendered faces. The judge defines the perceptual distance T
+learns; the identity network is F of eq. 4. Two only measure: the referee, which reads attributes,
+and the identity referee, of another seed and width than F and trained on other people.
 """
 
 from __future__ import annotations
@@ -94,8 +94,10 @@ def train_attributes(name: str, options: JudgeOptions, pictures: PictureSet) -> 
     return network.eval()
 
 
-def train_identity(options: JudgeOptions, people: int, views: int) -> IdentityNetwork:
+def train_identity(name: str, options: JudgeOptions, people: int, views: int) -> IdentityNetwork:
     """Train F to tell `people` apart from `views` pictures each (scaled cosine softmax).
+
+    Another seed draws other people; `name` labels the progress.
 
     Pictures are rendered here: the same bones, skin and hair under another pose, light,
     expression and accessories (CosFace, Wang et al. 2018, without margin).
@@ -120,7 +122,7 @@ def train_identity(options: JudgeOptions, people: int, views: int) -> IdentityNe
         optimizer.step()
         schedule.step()
         if step % 200 == 0:
-            print(f"identity: step {step}/{steps}, loss {loss.item():.4f}", flush=True)
+            print(f"{name}: step {step}/{steps}, loss {loss.item():.4f}", flush=True)
     return network.eval()
 
 

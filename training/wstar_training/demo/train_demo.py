@@ -21,10 +21,11 @@ from wstar_training.config import FlowOptions
 from wstar_training.demo import autoencoder, judges
 from wstar_training.demo.pictures import PictureSet, Split, picture_set
 from wstar_training.demo.sizes import Sizes
-from wstar_training.edit_readout import editing_readout
-from wstar_training.loop import IdentityPath
+from wstar_training.editing.readout import editing_readout
+from wstar_training.models.encoder import DemoEncoder
 from wstar_training.models.flow import Flow
 from wstar_training.models.perceptual import PerceptualDistance
+from wstar_training.objective import IdentityPath
 from wstar_training.pretrain import Bools, Readout
 from wstar_training.probes import Faces
 from wstar_training.study import CodeSplit, Study, flow_stages, make
@@ -41,6 +42,7 @@ class World(Study):
     sizes: Sizes
     compile: bool = False
 
+    made_for_edits = True
     labels = {"world": "demo world: procedural faces, networks trained from nothing"}
 
     def pictures(self, split: Split) -> PictureSet:
@@ -77,6 +79,21 @@ class World(Study):
         return IdentityPath(self.autoencoder.generator, identity)
 
     @property
+    def encoder(self) -> DemoEncoder:
+        """That of the autoencoder."""
+        return self.autoencoder.encoder
+
+    @property
+    def referee(self) -> judges.FaceNetwork:
+        """The independent attribute classifier."""
+        return judges.load_referee(self.path("referee.pt"))
+
+    @property
+    def identity_referee(self) -> judges.IdentityNetwork:
+        """Another network that learned to tell people apart, other people than F's."""
+        return judges.load_identity(self.path("identity_referee.pt"))
+
+    @property
     def flow_options(self) -> Mapping[Space, FlowOptions]:
         """Those of the size."""
         return {Space.W_STAR: self.sizes.flow, Space.W_STAR_ID: self.sizes.flow_id}
@@ -95,6 +112,16 @@ class World(Study):
     def penalty(self) -> float:
         """That of the size."""
         return self.sizes.penalty
+
+    @property
+    def ceiling_steps(self) -> int:
+        """That of the size."""
+        return self.sizes.ceiling_steps
+
+    @property
+    def edited(self) -> tuple[str, ...]:
+        """Those of the size."""
+        return self.sizes.edited
 
     def editing_readout(self, flow: Flow) -> Readout:
         """A read-out for editing in a space, its penalties chosen by what the judge sees."""
@@ -116,6 +143,7 @@ def build(world: World) -> None:
         ("judge.pt", _judge),
         ("identity.pt", _identity),
         ("referee.pt", _referee),
+        ("identity_referee.pt", _identity_referee),
         ("autoencoder.pt", _autoencoder),
         ("codes.pt", _codes),
     ):
@@ -130,11 +158,19 @@ def _judge(world: World) -> None:
 
 
 def _identity(world: World) -> None:
-    sizes = world.sizes
-    network = judges.train_identity(sizes.identity, sizes.identity_people, sizes.identity_views)
-    told = judges.verification_accuracy(network, sizes.identity_people // 4)
-    print(f"identity: {told:.1%} of new people are nearer to themselves than a stranger is")
-    judges.save_identity(world.path("identity.pt"), network)
+    _tell_people_apart(world, "identity", world.sizes.identity)
+
+
+def _identity_referee(world: World) -> None:
+    _tell_people_apart(world, "identity_referee", world.sizes.identity_referee)
+
+
+def _tell_people_apart(world: World, name: str, options: judges.JudgeOptions) -> None:
+    people, views = world.sizes.identity_people, world.sizes.identity_views
+    network = judges.train_identity(name, options, people, views)
+    told = judges.verification_accuracy(network, people // 4)
+    print(f"{name}: {told:.1%} of new people are nearer to themselves than a stranger is")
+    judges.save_identity(world.path(f"{name}.pt"), network)
 
 
 def _referee(world: World) -> None:

@@ -5,26 +5,33 @@ coordinates, so a flow whose couplings are the identity leaves every code where 
 
     T(w) = μ + σ·Bᵀ f(B (w − μ)/σ) + (the part of w − μ outside the rows of B, unchanged)
 
-with B the identity (`rows`: the 512 numbers of each row, shared by the n rows) or the first r
-principal axes of the training codes (`principal`).
+with B the first r principal axes of the training codes (`principal`) or the identity: on the
+512 numbers of each row, shared by the n rows (`rows`), or on all n·512 numbers at once (`flat`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from wstar.errors import CheckpointError, InvalidInput
 
+Masks = Literal["half", "alternating"]
+
 _OVERSAMPLING = 16
 _SUBSPACE_ITERATIONS = 4
 
 
-class _Scale(nn.Sequential):
-    """Three linear layers with LeakyReLU between; the last starts at zero, the map at identity."""
+class _Network(nn.Sequential):
+    """Three linear layers with LeakyReLU between; the last starts at zero, the map at identity.
+
+    autocast: compute in bfloat16; what comes out has the type of what went in.
+    """
+
+    autocast = False
 
     def __init__(self, into: int, hidden: int, out: int, tanh: bool) -> None:
         last = nn.Linear(hidden, out)
@@ -32,6 +39,18 @@ class _Scale(nn.Sequential):
         nn.init.zeros_(last.bias)
         layers = [nn.Linear(into, hidden), nn.LeakyReLU(), nn.Linear(hidden, hidden)]
         super().__init__(*layers, nn.LeakyReLU(), last, *([nn.Tanh()] if tanh else []))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., into) to (..., out)."""
+        if not self.autocast:
+            return self._layers(x)
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return self._layers(x).to(x.dtype)
+
+    def _layers(self, x: Tensor) -> Tensor:
+        for layer in self:
+            x = layer(x)
+        return x
 
 
 class Coupling(nn.Module):
@@ -56,14 +75,19 @@ class Coupling(nn.Module):
         self.register_buffer("kept", kept)
         self.register_buffer("moved", moved)
         self.register_buffer("order", torch.cat([kept, moved]).argsort())
-        self.s = _Scale(len(kept), hidden, len(moved), tanh=True)
-        self.t = _Scale(len(kept), hidden, len(moved), tanh=tanh_t)
+        self.s = _Network(len(kept), hidden, len(moved), tanh=True)
+        self.t = _Network(len(kept), hidden, len(moved), tanh=tanh_t)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., dim) to (..., dim)."""
+        return self.stretched(x)[0]
+
+    def stretched(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` gives, and the s(m·x) of the coordinates it moved."""
         kept, moved = x.index_select(-1, self.kept), x.index_select(-1, self.moved)
-        moved = moved * torch.exp(self.s(kept)) + self.t(kept)
-        return torch.cat([kept, moved], -1).index_select(-1, self.order)
+        s: Tensor = self.s(kept)
+        moved = moved * torch.exp(s) + self.t(kept)
+        return torch.cat([kept, moved], -1).index_select(-1, self.order), s
 
     def inverse(self, y: Tensor) -> Tensor:
         """Undo `forward`, (..., dim) to (..., dim)."""
@@ -84,6 +108,12 @@ def half_masks(dim: int, couplings: int, seed: int) -> list[Tensor]:
     return masks
 
 
+def alternating_masks(dim: int, couplings: int) -> list[Tensor]:
+    """Even coordinates, then odd ones, in turn."""
+    even = torch.arange(dim) % 2 == 0
+    return [~even if index % 2 else even for index in range(couplings)]
+
+
 class Flow(nn.Module):
     """T: codes w (N, n, 512) of W+ to w_star of the same shape, and back.
 
@@ -92,7 +122,8 @@ class Flow(nn.Module):
     couplings: the maps f is composed of, each on `dim` coordinates; none is the identity, W_PLUS.
     mean: float32 (n, 512), μ of the training codes.
     std: σ, one number: the standard deviation of the training codes along the basis.
-    basis: float32 (r, n·512) with orthonormal rows for `principal`; None for `rows`.
+    basis: float32 (r, n·512) with orthonormal rows for `principal`, else None.
+    flat: without a basis, take a code as n·512 coordinates instead of n rows of 512.
     """
 
     mean: Tensor
@@ -100,29 +131,47 @@ class Flow(nn.Module):
     basis: Tensor | None
 
     def __init__(
-        self, couplings: Sequence[Coupling], mean: Tensor, std: float, basis: Tensor | None = None
+        self,
+        couplings: Sequence[Coupling],
+        mean: Tensor,
+        std: float,
+        basis: Tensor | None = None,
+        flat: bool = False,
     ) -> None:
         super().__init__()
+        self.flat = flat
         self.couplings = nn.ModuleList(couplings)
         self.register_buffer("mean", mean)
         self.register_buffer("std", torch.tensor(std))
         self.register_buffer("basis", basis)
 
     def coordinates(self, w: Tensor) -> Tensor:
-        """Standardised coordinates f acts on: (N, n, 512) for `rows`, (N, r) for `principal`."""
+        """Standardised coordinates f acts on.
+
+        (N, n, 512) for `rows`, (N, r) for `principal`, (N, n·512) for `flat`.
+        """
         centred = (w - self.mean) / self.std
-        return centred if self.basis is None else centred.flatten(1) @ self.basis.T
+        if self.basis is None:
+            return centred.flatten(1) if self.flat else centred
+        return centred.flatten(1) @ self.basis.T
 
     def codes(self, x: Tensor) -> Tensor:
         """The codes (N, n, 512) that have coordinates x and nothing outside the basis."""
-        centred = x if self.basis is None else (x @ self.basis).unflatten(1, self.mean.shape)
-        return self.mean + self.std * centred
+        return self.mean + self.std * self._as_codes(x)
 
     def map(self, x: Tensor) -> Tensor:
         """Map coordinates by f, any leading shape."""
         for coupling in self.couplings:
             x = coupling(x)
         return x
+
+    def stretched(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What `map` gives, and the s(m·x) of every coupling."""
+        scales: list[Tensor] = []
+        for coupling in self.couplings:
+            x, s = cast(Coupling, coupling).stretched(x)
+            scales.append(s)
+        return x, scales
 
     def map_inverse(self, y: Tensor) -> Tensor:
         """Map coordinates by f⁻¹, any leading shape."""
@@ -132,10 +181,16 @@ class Flow(nn.Module):
 
     def moved(self, code: Tensor, before: Tensor, after: Tensor) -> Tensor:
         """The code with its coordinates changed and all else left exactly as it is."""
-        change = after - before
+        return code + self.std * self._as_codes(after - before)
+
+    def _as_codes(self, x: Tensor) -> Tensor:
+        """Vectors of coordinates as vectors (N, n, 512) of code space, unscaled."""
         if self.basis is not None:
-            change = (change @ self.basis).unflatten(1, self.mean.shape)
-        return code + self.std * change
+            x = x @ self.basis
+        elif not self.flat:
+            return x
+        codes: Tensor = x.unflatten(1, self.mean.shape)
+        return codes
 
     def forward(self, w: Tensor) -> Tensor:
         """T(w), (N, n, 512)."""
@@ -146,6 +201,12 @@ class Flow(nn.Module):
         """T⁻¹(w_star), (N, n, 512)."""
         y = self.coordinates(w_star)
         return self.moved(w_star, y, self.map_inverse(y))
+
+    def networks_in_bfloat16(self) -> None:
+        """Let s and t compute in bfloat16 from here on; everything around them stays as it is."""
+        for module in self.modules():
+            if isinstance(module, _Network):
+                module.autocast = True
 
 
 def principal_axes(w: Tensor, r: int) -> tuple[Tensor, float, Tensor]:
@@ -189,6 +250,7 @@ def flow_checkpoint(flow: Flow) -> dict[str, Any]:
         "masks": torch.stack(masks) if masks else torch.zeros(0, 0, dtype=torch.bool),
         "hidden": cast(nn.Linear, first.t[0]).out_features if first else 0,
         "tanh_t": isinstance(first.t[-1], nn.Tanh) if first else False,
+        "flat": flow.flat,
         "state": flow.state_dict(),
     }
 
@@ -209,6 +271,8 @@ def flow_from_checkpoint(content: Mapping[str, Any]) -> Flow:
             torch.empty_like(state["mean"]),
             1.0,
             torch.empty_like(state["basis"]) if "basis" in state else None,
+            # Files of before `flat` was a layout lack it.
+            content.get("flat", False),
         )
         flow.load_state_dict(state)
     except KeyError as error:

@@ -7,12 +7,13 @@ indices of the plain form are those of torchvision's files.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 from torch import Tensor, nn
 
-Tap = Literal["relu2_2", "relu3_3", "relu4_3"]
+Tap = Literal["relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3"]
 PERCEPTUAL_TAPS: tuple[Tap, ...] = ("relu2_2", "relu3_3", "relu4_3")
+BLOCK_TAPS: tuple[Tap, ...] = get_args(Tap)
 
 _BLOCKS = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))
 

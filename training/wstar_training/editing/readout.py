@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from wstar.attributes import ATTRIBUTES
 from wstar.geometry import sigmoid
 from wstar_training.directions import calibrated_readout
-from wstar_training.edit_evaluation import edited_codes
+from wstar_training.editing.edits import EditSpace, targeted
 from wstar_training.models.flow import Flow
 from wstar_training.pretrain import Readout, on_codes
 from wstar_training.probes import Faces
@@ -48,7 +48,8 @@ def editing_readout(
     believed = np.zeros((len(penalties), len(ATTRIBUTES)))
     for row, penalty in enumerate(penalties):
         readout = calibrated_readout(faces.y, faces.attributes, penalty)
-        believed[row] = _believed(flow, readout, faces.attributes, w, generator, judge, edited)
+        space = EditSpace(flow, on_codes(readout, flow))
+        believed[row] = _believed(space, faces.attributes, w, generator, judge, edited)
     # The first, weakest penalty that is nearly as good as the best one.
     enough = believed >= believed.max(0) - _MARGIN
     chosen = np.array(penalties)[enough.argmax(0)]
@@ -57,8 +58,7 @@ def editing_readout(
 
 @torch.no_grad()
 def _believed(
-    flow: Flow,
-    readout: Readout,
+    space: EditSpace,
     attributes: NDArray[np.bool_],
     w: Tensor,
     generator: nn.Module,
@@ -66,14 +66,15 @@ def _believed(
     edited: int,
 ) -> NDArray[np.float64]:
     """Mean probability that the judge gives each attribute after it was asked for, (K,)."""
-    classifiers = on_codes(readout, flow)
     means = np.zeros(len(ATTRIBUTES))
-    for k, name in enumerate(ATTRIBUTES):
+    for name in space.told:
+        k = ATTRIBUTES.index(name)
         rows = np.flatnonzero(~attributes[:, k])[:edited]
-        if not len(rows) or not readout.weight[k].any():
+        if not len(rows):
             continue
-        wanted = np.full(len(rows), _PROBABILITY)
-        codes, _ = edited_codes(flow, classifiers, w[torch.from_numpy(rows)], name, wanted)
-        logits = judge(generator(codes).clamp(-1.0, 1.0))
-        means[k] = sigmoid(logits[:, k].numpy()).mean()
+        w_star, logits = space.codes(w[torch.from_numpy(rows)])
+        give = np.ones(len(rows), bool)
+        codes = space.edited(w_star, targeted(space, name, logits, give, _PROBABILITY))
+        seen = judge(generator(codes).clamp(-1.0, 1.0))
+        means[k] = sigmoid(seen[:, k].numpy()).mean()
     return means
