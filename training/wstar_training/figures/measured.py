@@ -31,7 +31,7 @@ def editing(report: Report | None) -> Report:
     if report is None:
         raise NothingToDraw("no evaluation.json; `wstar-train evaluate` writes it")
     if "editing" not in report:
-        raise NothingToDraw("evaluation.json measures no such edits; `wstar-train evaluate` does")
+        raise NothingToDraw("evaluation.json measures no edits; `wstar-train evaluate` does")
     found: Report = report["editing"]
     return found
 
