@@ -87,8 +87,7 @@ def squared_distance_matrix(a: ArrayLike, b: ArrayLike) -> Float64:
     shape = x.shape[1:]
     if 1 in (len(x), len(y)):
         many, one = (x, y) if len(y) == 1 else (y, x)
-        code = one.astype(np.float64)
-        return paired(len(many), shape, many.__getitem__, lambda _: code).reshape(len(x), len(y))
+        return paired(len(many), shape, many.__getitem__, lambda _: one).reshape(len(x), len(y))
     return _by_product(x, y)
 
 

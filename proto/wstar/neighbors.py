@@ -73,5 +73,4 @@ def _search(queries: Codes, codes: Codes, indices: Indices, squared: Float64) ->
 
 def _to_one(codes: Codes, found: NDArray[np.intp], query: Codes) -> Float64:
     """D* of the codes at `found` to one query, by differences: (len(found),)."""
-    code = query.astype(np.float64)
-    return paired(len(found), query.shape, lambda some: codes[found[some]], lambda _: code)
+    return paired(len(found), query.shape, lambda some: codes[found[some]], lambda _: query[None])

@@ -2,7 +2,7 @@
 
 Codes are 18 x 512 with a mean of norm 300, as W+ has. The product starts from flat matrices that
 are float64 (or float32) already; `wstar.geometry` starts from the codes as they are stored, and
-answers in float64 either way. In every round each way runs once, in turns; medians are shown.
+answers in float64 either way. In every round each way runs once, in any order; medians are shown.
 Extra memory is the peak beside codes and result, in a run of its own.
 """
 
@@ -59,11 +59,12 @@ def measured(a_count: int, b_count: int) -> list[list[str]]:
     ]
     took: list[list[float]] = [[] for _ in ways]
     for _ in range(ROUNDS + 1):
-        for way, times in zip(ways, took, strict=True):
+        # In an order drawn anew, because one way's leavings (caches, freed pages) cost the next.
+        for which in rng.permutation(len(ways)):
             time.sleep(_REST_S)
             start = time.perf_counter()
-            way()
-            times.append(1e3 * (time.perf_counter() - start))
+            ways[which]()
+            took[which].append(1e3 * (time.perf_counter() - start))
     # The first round fills caches.
     in_double, in_single, *ours = (median(times[1:]) for times in took)
     return [

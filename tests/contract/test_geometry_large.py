@@ -124,7 +124,7 @@ def test_pairs_that_cancel_are_counted_in_the_bound(monkeypatch: pytest.MonkeyPa
     far = near[:1] + 300.0
     codes = np.concatenate([near, np.repeat(far, 120, axis=0)])
     peak = extra_bytes(lambda: squared_distance_matrix(codes, codes))
-    # Two blocks, and for each CPU the buffer and both codes of 64 pairs.
+    # Two blocks, and for each CPU both codes of 32 pairs, thrice.
     assert peak < (12 + 14 * min(8, os.cpu_count() or 1)) * MIB
     found = squared_distance_matrix(near, codes)
     np.testing.assert_allclose(found[:, :120], reference(near, near), rtol=1e-9)
