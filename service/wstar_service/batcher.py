@@ -1,4 +1,4 @@
-"""Puts the work of concurrent callers together: one engine, one batch of one graph at a time."""
+"""Puts the work of concurrent callers together: one engine, one batch at a time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Execute = Callable[[str, Mapping[str, Array]], dict[str, Array]]
 class _Entry:
     """What one caller waits for, and since when."""
 
-    graph: str
+    graphs: tuple[str, ...]
     arrays: Mapping[str, Array]
     faces: int
     answer: asyncio.Future[dict[str, Array]]
@@ -48,12 +48,12 @@ class _Ran:
 
 
 class Batcher:
-    """Queues work (graph, arrays) before one thread that runs it.
+    """Queues work (graphs, arrays) before one thread that runs it.
 
     When the engine is free it takes the oldest entry, and with it, in the order of arrival, all
-    of the same graph that fit its largest batch. It takes them itself, so that it never waits for
-    a busy event loop. Answers are views of the batch's outputs: no copy, but whoever keeps one
-    keeps them all.
+    of the same graphs that fit their largest batch. It takes them itself, so that it never waits
+    for a busy event loop. Answers are views of the batch's outputs: no copy, but whoever keeps
+    one keeps them all.
 
     execute: runs one batch, in the engine's thread.
     sizes: the largest batch of each graph.
@@ -84,12 +84,14 @@ class Batcher:
         self._at_rest = asyncio.Event()
         self._at_rest.set()
 
-    async def run(self, graph: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
-        """Run one graph on inputs (B, ...), with the work of others if they come together.
+    async def run(self, graphs: Sequence[str], arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """Run graphs on inputs (B, ...), with the work of others if they come together.
 
-        More than the largest batch goes as parts that queue one after another, so that callers
-        take turns. A cancelled caller's work leaves the queue; what has started goes on. If a
-        batch of several callers fails, each is run once alone, so that only the guilty fails.
+        Each further graph runs on the outputs of the one before, in the same visit to the engine,
+        and the outputs of all are returned. More than the largest batch goes as parts that queue
+        one after another, so that callers take turns. A cancelled caller's work leaves the queue;
+        what has started goes on. If a batch of several callers fails, each is run once alone, so
+        that only the guilty fails.
 
         Raises
         ------
@@ -99,8 +101,8 @@ class Batcher:
         batches = {name: len(array) for name, array in arrays.items()}
         if len(set(batches.values())) != 1:
             raise InvalidInput("batch", batches, "the same for every input of a graph")
-        size = self._sizes[graph]
-        return joined([await self._answered(graph, part) for part in parts(arrays, size)])
+        size = self._size(graphs)
+        return joined([await self._answered(tuple(graphs), p) for p in parts(arrays, size)])
 
     async def close(self) -> None:
         """Refuse new work and what waits, let the batch in progress finish, end the thread."""
@@ -112,19 +114,21 @@ class Batcher:
         for entry in waiting:
             self._tell_waiting(-entry.faces)
             if not entry.answer.done():
-                entry.answer.set_exception(_closed(entry.graph))
+                entry.answer.set_exception(_closed(entry.graphs))
         # The thread ends with its batch, also if this call is cancelled.
         self._engine.shutdown(wait=False)
         await self._at_rest.wait()
         self._engine.shutdown()
 
-    async def _answered(self, graph: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    async def _answered(
+        self, graphs: tuple[str, ...], arrays: Mapping[str, Array]
+    ) -> dict[str, Array]:
         faces = len(next(iter(arrays.values())))
         answer: asyncio.Future[dict[str, Array]] = asyncio.get_running_loop().create_future()
-        entry = _Entry(graph, arrays, faces, answer, time.monotonic())
+        entry = _Entry(graphs, arrays, faces, answer, time.monotonic())
         with self._lock:
             if self._closed:
-                raise _closed(graph)
+                raise _closed(graphs)
             self._waiting.append(entry)
         self._tell_waiting(faces)
         self._start()
@@ -173,10 +177,10 @@ class Batcher:
         waiting = [entry for entry in self._waiting if not entry.answer.done()]
         if not waiting:
             return []
-        first, size = waiting[0], self._sizes[waiting[0].graph]
+        first, size = waiting[0], self._size(waiting[0].graphs)
         batch, faces = [first], first.faces
         for entry in waiting[1:]:
-            if entry.graph == first.graph:
+            if entry.graphs == first.graphs:
                 if faces + entry.faces > size:
                     # It goes first next time, before any that would fit.
                     faces = size
@@ -204,25 +208,35 @@ class Batcher:
             loop.call_soon_threadsafe(self._tell, runs, batch)
 
     def _ran(self, batch: Sequence[_Entry]) -> _Ran:
-        started, graph = time.monotonic(), batch[0].graph
-        for entry in batch:
-            entry.stages.append(Stage(QUEUE, entry.since, started))
+        found: dict[str, Array] = {}
+        self._note(batch, QUEUE)
         try:
-            ran = _Ran(batch, _split(batch, self._execute(graph, _merged(batch))))
+            arrays = _merged(batch)
+            for graph in batch[0].graphs:
+                try:
+                    arrays = self._execute(graph, arrays)
+                finally:
+                    self._note(batch, graph)
+                found |= arrays
+            return _Ran(batch, _split(batch, found))
         except Exception as error:  # Whatever it is, it is the caller's to hear.
-            ran = _Ran(batch, (), error)
+            return _Ran(batch, (), error)
+
+    @staticmethod
+    def _note(batch: Sequence[_Entry], stage: str) -> None:
+        """Record a stage that began when the last one ended and has ended now."""
         ended = time.monotonic()
         for entry in batch:
-            entry.stages.append(Stage(graph, started, ended))
+            entry.stages.append(Stage(stage, entry.since, ended))
             entry.since = ended
-        return ran
 
     def _tell(self, runs: Sequence[_Ran], following: Sequence[_Entry]) -> None:
         """Answer, in the event loop, those whose batches have ended."""
         self._tell_waiting(-_faces(following))
         for ran in runs:
             if ran.failure is None and self._observer is not None:
-                self._observer.ran(ran.batch[0].graph, _faces(ran.batch))
+                for graph in ran.batch[0].graphs:
+                    self._observer.ran(graph, _faces(ran.batch))
             for i, entry in enumerate(ran.batch):
                 if entry.answer.done():
                     continue
@@ -235,6 +249,9 @@ class Batcher:
             self._start()
             if self._shifts == 0:
                 self._at_rest.set()
+
+    def _size(self, graphs: Sequence[str]) -> int:
+        return min(self._sizes[graph] for graph in graphs)
 
     def _tell_waiting(self, change: int) -> None:
         if self._observer is not None and change:
@@ -262,5 +279,5 @@ def _split(batch: Sequence[_Entry], found: dict[str, Array]) -> list[dict[str, A
     ]
 
 
-def _closed(graph: str) -> RunnerUnavailable:
-    return RunnerUnavailable(f"graph {graph!r} was not run: the engine is closed")
+def _closed(graphs: Sequence[str]) -> RunnerUnavailable:
+    return RunnerUnavailable(f"graph {graphs[0]!r} was not run: the engine is closed")

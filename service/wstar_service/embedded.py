@@ -101,8 +101,8 @@ class EmbeddedRunner:
         """Return the manifest of each space."""
         return self._manifests
 
-    async def run(self, graph: str, **arrays: Array) -> dict[str, Array]:
-        """Run one graph on (B, ...) inputs, in parts of at most its `max_batch`.
+    async def run(self, *graphs: str, **arrays: Array) -> dict[str, Array]:
+        """Run graphs, each on the outputs of the one before, in parts of at most a `max_batch`.
 
         Parts of large pictures are smaller: one of 1024 px, four of 256 px.
 
@@ -110,9 +110,10 @@ class EmbeddedRunner:
         ------
         RunnerUnavailable: the graph failed or is not served, or the runner is closed.
         """
-        if graph not in self._outputs:
-            raise not_served(graph)
-        return await self._batcher.run(graph, arrays)
+        for graph in graphs:
+            if graph not in self._outputs:
+                raise not_served(graph)
+        return await self._batcher.run(graphs, arrays)
 
     async def lost(self) -> str:
         """Never: what this process has loaded stays as it is."""

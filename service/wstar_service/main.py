@@ -7,6 +7,8 @@ import ctypes
 import logging
 import os
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 
 from wstar.errors import WstarError
 from wstar_service.arguments import read_settings
@@ -44,8 +46,13 @@ def run_process(settings: Settings, pulse: Pulse) -> int:
         limit_heaps(_M_ARENA_MAX, _HEAPS)
     from wstar_service.process import serve
 
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    # Where it is not built, as on Windows, Python's own loop will do.
+    with suppress(ImportError):
+        from uvloop import new_event_loop as loop_factory
     try:
-        asyncio.run(serve(settings, pulse))
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(serve(settings, pulse))
     except (WstarError, OSError) as error:
         _LOG.error("cannot serve: %s", error)
         return 1

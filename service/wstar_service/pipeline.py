@@ -188,9 +188,18 @@ class Pipeline:
         self, faces: Sequence[Face], space: Space, *, w: bool, logits: bool
     ) -> Embedded:
         """Pictures, and codes of other spaces, through W+."""
-        plus = await self._w(faces)
-        codes, read = await self.flow(space, plus)
-        found = Embedded(codes, plus if w else plus[:0], read if logits else read[:0])
+        pixels = [face.pixels for face in faces if isinstance(face, PictureFace)]
+        onward = flow(space, self._resolution).name
+        if len(pixels) == len(faces):
+            read = await self._runner.run("encoder", onward, image=np.stack(pixels))
+        else:
+            plus = await self._w(faces)
+            read = {"w": plus} | await self._runner.run(onward, w=plus)
+        found = Embedded(
+            read["w_star"],
+            read["w"] if w else read["w"][:0],
+            read["logits"] if logits else read["logits"][:0],
+        )
         check_finite(faces, found.codes, found.w, found.logits)
         return found
 

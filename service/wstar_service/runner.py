@@ -67,8 +67,11 @@ class GraphRunner(Protocol):
     async def manifests(self) -> Mapping[Space, SpaceManifest]:
         """Return the manifest of each space served, the same as long as the runner lives."""
 
-    async def run(self, graph: str, **arrays: Array) -> dict[str, Array]:
-        """Run one graph on named inputs (B, ...), B at least 1; return its named outputs (B, ...).
+    async def run(self, *graphs: str, **arrays: Array) -> dict[str, Array]:
+        """Run graphs on named inputs (B, ...), B at least 1; return their named outputs (B, ...).
+
+        Each further graph takes the outputs of the one before as its inputs: asked for together,
+        they need not wait for the caller in between.
 
         Raises
         ------

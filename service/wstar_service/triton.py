@@ -119,8 +119,8 @@ class TritonRunner:
         """Return the manifest of each space."""
         return self._manifests
 
-    async def run(self, graph: str, **arrays: Array) -> dict[str, Array]:
-        """Run one graph on (B, ...) inputs, in parts of at most its `max_batch`.
+    async def run(self, *graphs: str, **arrays: Array) -> dict[str, Array]:
+        """Run graphs, each on the outputs of the one before, in parts of at most its `max_batch`.
 
         Raises
         ------
@@ -128,16 +128,11 @@ class TritonRunner:
         ContractMismatch: an output of another type or shape.
         Overloaded, DeadlineExceeded: Triton's queue is full, or it would answer too late.
         """
-        if graph not in self._models:
-            raise not_served(graph)
-        spec = self._specs[graph]
-        try:
-            with stage(graph):
-                found = [await self._infer(spec, p) for p in parts(arrays, spec.max_batch)]
-            return joined(found)
-        except RunnerUnavailable:
-            self._doubted.add(graph)
-            raise
+        found: dict[str, Array] = {}
+        for graph in graphs:
+            arrays = await self._run(graph, arrays)
+            found |= arrays
+        return found
 
     async def lost(self) -> str:
         """Return, saying why, when Triton is gone or serves something else."""
@@ -150,6 +145,18 @@ class TritonRunner:
         self._wire.abandon()
         await self._regions.close()
         await self._wire.close()
+
+    async def _run(self, graph: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        if graph not in self._models:
+            raise not_served(graph)
+        spec = self._specs[graph]
+        try:
+            with stage(graph):
+                found = [await self._infer(spec, p) for p in parts(arrays, spec.max_batch)]
+            return joined(found)
+        except RunnerUnavailable:
+            self._doubted.add(graph)
+            raise
 
     async def _infer(self, spec: GraphSpec, arrays: Mapping[str, Array]) -> dict[str, Array]:
         batch = len(arrays[spec.inputs[0].name])

@@ -1,8 +1,8 @@
 """What `Embed` through gRPC costs over decoding and over the same graphs called in this process.
 
 All of it takes turns in one run, so that a busy neighbour slows each: reading the pictures and
-running encoder and flow here, the whole call from a synchronous client on this machine, and a
-call with as many bytes to a gRPC server that does nothing: what no service could be without.
+running encoder and flow here, the whole call from a synchronous client on this machine, and the
+same call to a bare gRPC server that decodes, runs both graphs and does nothing else.
 Overhead is, turn by turn, the call minus decoding and graphs. Exit 1 if its median is not below
 2 ms.
 """
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from typing import Any
 
 import grpc
 import onnxruntime
+from tests.bench.bare_server import METHOD
 from tests.bench.overhead_profile import table
 from tests.bench.served import DEMO, Bare, serving
 
@@ -37,7 +39,6 @@ WANTED_MS = 2.0
 PROFILED_CALLS = 2000
 _GRAPHS = ("encoder", "flow")
 _PROFILER = Path(__file__).with_name("overhead_profile.py")
-_EMPTY = Path(__file__).with_name("empty_server.py")
 
 
 @dataclass
@@ -50,7 +51,7 @@ class Case:
     call: list[float] = field(default_factory=list)
     decode: list[float] = field(default_factory=list)
     graphs: list[float] = field(default_factory=list)
-    empty: list[float] = field(default_factory=list)
+    through_bare: list[float] = field(default_factory=list)
     timings: list[pb.Timings] = field(default_factory=list)
 
 
@@ -63,7 +64,7 @@ class Row:
     decode_ms: float
     graphs_ms: float
     overhead_ms: float
-    empty_ms: float
+    bare_overhead_ms: float
     server_decode_ms: float
     server_queue_ms: float
     server_graphs_ms: float
@@ -75,10 +76,11 @@ def measure(
     cases: list[Case],
     bare: Bare,
     stub: Any,  # noqa: ANN401
-    nothing: grpc.Channel,
+    other: grpc.Channel,
     repeats: int,
 ) -> list[Row]:
     """Run every case `repeats` times in turns, after rounds that do not count."""
+    embed = other.unary_unary(METHOD, pb.EmbedRequest.SerializeToString, None)
     for turn in range(-10, repeats):
         for case in cases:
             decode_ms, pixels = _timed(partial(bare.read, case.pictures))
@@ -86,13 +88,12 @@ def measure(
             call_ms, reply = _timed(partial(stub.Embed, case.request))
             # Pause as before the other call: what sleeps takes its time to wake up.
             bare.embed(pixels)
-            empty = nothing.unary_unary(f"/empty/{reply.ByteSize()}", bytes, bytes)
-            empty_ms, _ = _timed(partial(empty, case.request.SerializeToString()))
+            through_bare_ms, _ = _timed(partial(embed, case.request))
             if turn >= 0:
                 case.decode.append(decode_ms)
                 case.graphs.append(graphs_ms)
                 case.call.append(call_ms)
-                case.empty.append(empty_ms)
+                case.through_bare.append(through_bare_ms)
                 case.timings.append(reply.timings)
     return [_row(case) for case in cases]
 
@@ -104,29 +105,29 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def _row(case: Case) -> Row:
-    turns = list(zip(case.call, case.decode, case.graphs, case.timings, strict=True))
+    needed = [decode + graphs for decode, graphs in zip(case.decode, case.graphs, strict=True)]
     stages = [(timings.stage_ms, timings.total_ms) for timings in case.timings]
     return Row(
         case.batch,
         median(case.call),
         median(case.decode),
         median(case.graphs),
-        median(call - decode - graphs for call, decode, graphs, _ in turns),
-        median(case.empty),
+        median(call - need for call, need in zip(case.call, needed, strict=True)),
+        median(call - need for call, need in zip(case.through_bare, needed, strict=True)),
         median(ms["decode"] for ms, _ in stages),
         median(ms["queue"] for ms, _ in stages),
         median(sum(ms[name] for name in _GRAPHS) for ms, _ in stages),
         median(total - sum(ms.values()) for ms, total in stages),
-        median(call - timings.total_ms for call, _, _, timings in turns),
+        median(call - ms.total_ms for call, ms in zip(case.call, case.timings, strict=True)),
     )
 
 
 def lines(rows: list[Row]) -> Iterator[str]:
     """Yield the tables."""
-    names = ("Embed", "decoding", "graphs", "overhead", "empty call")
+    names = ("Embed", "decoding", "graphs", "overhead", "bare gRPC")
     yield f"{'ms, p50':>8}" + "".join(f" {name:>10}" for name in names)
     for row in rows:
-        cells = (row.call_ms, row.decode_ms, row.graphs_ms, row.overhead_ms, row.empty_ms)
+        cells = (row.call_ms, row.decode_ms, row.graphs_ms, row.overhead_ms, row.bare_overhead_ms)
         verdict = "below" if row.overhead_ms < WANTED_MS else "NOT below"
         yield (
             f"{row.batch:8d}"
@@ -162,6 +163,18 @@ def profile(repository: Path, threads: int, request: pb.EmbedRequest) -> Iterato
         yield from table(path, PROFILED_CALLS)
 
 
+@contextmanager
+def bare_server(repository: Path, threads: int) -> Iterator[str]:
+    """Run `tests.bench.bare_server`; yield its address."""
+    command = [sys.executable, "-m", "tests.bench.bare_server", str(repository), str(threads)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
 def main() -> int:
     """Measure, print the tables, write JSON if asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -181,13 +194,10 @@ def main() -> int:
     with (
         serving(arguments.repository, arguments.threads) as server,
         grpc.insecure_channel(server.address) as channel,
-        subprocess.Popen([sys.executable, _EMPTY], stdout=subprocess.PIPE, text=True) as other,
+        bare_server(arguments.repository, arguments.threads) as address,
+        grpc.insecure_channel(address) as other,
     ):
-        assert other.stdout is not None
-        with grpc.insecure_channel(other.stdout.readline().strip()) as nothing:
-            stub = LatentSpaceServiceStub(channel)
-            rows = measure(cases, bare, stub, nothing, arguments.repeats)
-        other.terminate()
+        rows = measure(cases, bare, LatentSpaceServiceStub(channel), other, arguments.repeats)
     machine = (
         f"{platform.machine()}, {len(os.sched_getaffinity(0))} CPUs, {arguments.threads} thread(s) "
         f"per graph, onnxruntime {onnxruntime.__version__}, medians of {arguments.repeats}"

@@ -57,9 +57,9 @@ class Alone:
         self._runner = runner
         self.graphs = runner.graphs
 
-    async def run(self, graph: str, **arrays: Array) -> dict[str, Array]:
+    async def run(self, *graphs: str, **arrays: Array) -> dict[str, Array]:
         """Run a batch face by face."""
-        return joined([await self._runner.run(graph, **part) for part in parts(arrays, 1)])
+        return joined([await self._runner.run(*graphs, **part) for part in parts(arrays, 1)])
 
 
 @dataclass(frozen=True)

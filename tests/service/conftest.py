@@ -161,7 +161,15 @@ class FakeRunner:
         """The manifests of the world."""
         return {space: self.world.manifest(space) for space in Space}
 
-    async def run(self, graph: str, **arrays: Array) -> dict[str, Array]:
+    async def run(self, *graphs: str, **arrays: Array) -> dict[str, Array]:
+        """Compute graphs, each on the outputs of the one before."""
+        found: dict[str, Array] = {}
+        for graph in graphs:
+            arrays = await self._run(graph, arrays)
+            found |= arrays
+        return found
+
+    async def _run(self, graph: str, arrays: dict[str, Array]) -> dict[str, Array]:
         """Check the inputs against the contract, then compute."""
         assert graph in self.graphs
         spec = self.world.specs[graph]

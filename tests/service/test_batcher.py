@@ -44,7 +44,7 @@ class Engine:
         self.batches.append((graph, numbers[:, 0].tolist()))
         if (numbers < 0).any():
             raise RunnerUnavailable(f"graph {graph!r} failed")
-        return {"y": 2 * numbers}
+        return {"x": 2 * numbers, f"{graph}_saw": numbers}
 
     def ran(self, graph: str, faces: int) -> None:
         """Remember it."""
@@ -61,8 +61,8 @@ def numbers(*values: float) -> dict[str, Array]:
 
 
 async def asked(batcher: Batcher, graph: str, *values: float) -> list[float]:
-    found = await batcher.run(graph, numbers(*values))
-    return list(found["y"][:, 0])
+    found = await batcher.run([graph], numbers(*values))
+    return list(found["x"][:, 0])
 
 
 def ask(batcher: Batcher, graph: str, *values: float) -> asyncio.Task[list[float]]:
@@ -140,6 +140,50 @@ def test_parts_of_much_work_take_turns_with_others() -> None:
     ]
 
 
+def test_graphs_asked_for_together_run_in_one_visit() -> None:
+    engine = Engine()
+
+    async def scenario() -> list[dict[str, Array]]:
+        async with busy(engine) as batcher:
+            both = [
+                asyncio.ensure_future(batcher.run(["a", "b"], numbers(*values)))
+                for values in ((1, 2), (3,), (5, 6))
+            ]
+            other = ask(batcher, "a", 9)
+            await asyncio.sleep(0)
+            engine.gate.set()
+            assert await other == [18]
+            return await asyncio.gather(*both)
+
+    with collected() as stages:
+        found = asyncio.run(scenario())
+    # Each on the outputs of the one before, whose own outputs are kept, and with their like only.
+    assert [answer["x"][:, 0].tolist() for answer in found] == [[4, 8], [12], [20, 24]]
+    assert [answer["a_saw"][:, 0].tolist() for answer in found] == [[1, 2], [3], [5, 6]]
+    assert engine.batches[1:] == [
+        ("a", [1, 2, 3]),
+        ("b", [2, 4, 6]),
+        ("a", [5, 6]),
+        ("b", [10, 12]),
+        ("a", [9]),
+    ]
+    assert engine.told == [(graph, len(values)) for graph, values in engine.batches]
+    assert stages.seconds().keys() == {"queue", "first", "a", "b"}
+
+
+def test_graphs_asked_for_together_stop_at_the_one_that_fails() -> None:
+    engine = Engine()
+    engine.gate.set()
+
+    async def scenario() -> None:
+        async with busy(engine) as batcher:
+            with pytest.raises(RunnerUnavailable, match="'a' failed"):
+                await batcher.run(["a", "b"], numbers(-1))
+
+    asyncio.run(scenario())
+    assert engine.batches[1:] == [("a", [-1])]
+
+
 def test_a_caller_who_goes_leaves_the_queue_and_never_runs() -> None:
     engine = Engine()
 
@@ -196,12 +240,12 @@ def test_only_the_guilty_of_a_failed_batch_fails() -> None:
     async def scenario() -> list[object]:
         async with busy(engine) as batcher:
             tasks = [ask(batcher, "a", i) for i in (1, -2, 3)]
-            misshapen = asyncio.ensure_future(batcher.run("a", {"x": np.zeros((1, 3))}))
+            misshapen = asyncio.ensure_future(batcher.run(["a"], {"x": np.zeros((1, 3))}))
             await asyncio.sleep(0)
             engine.gate.set()
             found = await asyncio.gather(*tasks, return_exceptions=True)
             # It could not even be put beside the others; alone it is the engine's to judge.
-            assert (await misshapen)["y"].shape == (1, 3)
+            assert (await misshapen)["x"].shape == (1, 3)
             return list(found)
 
     first, guilty, last = asyncio.run(scenario())
@@ -289,7 +333,7 @@ def test_inputs_of_several_batch_sizes_are_refused() -> None:
     async def scenario() -> None:
         batcher = Batcher(engine.execute, SIZES)
         with pytest.raises(InvalidInput, match="batch: found {'x': 2, 'z': 1}"):
-            await batcher.run("a", {**numbers(1, 2), "z": np.zeros(1)})
+            await batcher.run(["a"], {**numbers(1, 2), "z": np.zeros(1)})
         await batcher.close()
 
     asyncio.run(scenario())

@@ -96,9 +96,9 @@ def test_an_edit_never_answers_nan(world: World, strengths: list[float], path: s
             runner, largest = running.runner, max(strengths, default=1.0)
             plain = runner.run
 
-            async def run(graph: str, **arrays: Array) -> dict[str, Array]:
-                found = await plain(graph, **arrays)
-                if graph == "flow":  # Each strength moves number 0 by 1000 / 4 * 2.
+            async def run(*graphs: str, **arrays: Array) -> dict[str, Array]:
+                found = await plain(*graphs, **arrays)
+                if graphs == ("flow",):  # Each strength moves number 0 by 1000 / 4 * 2.
                     found["w_star"][found["w_star"][:, 0, 0] > 400 * largest] = np.inf
                 return found
 

@@ -43,10 +43,10 @@ class Renamed(FakeRunner):
         found[Space.W_STAR] = replace(found[Space.W_STAR], space_id="w_star-second")
         return found
 
-    async def run(self, graph: str, **arrays: Array) -> dict[str, Array]:
+    async def run(self, *graphs: str, **arrays: Array) -> dict[str, Array]:
         """Note how long the caller waits."""
         self.remaining.append(remaining_s())
-        return await super().run(graph, **arrays)
+        return await super().run(*graphs, **arrays)
 
     async def close(self) -> None:
         """Note it."""

@@ -145,9 +145,9 @@ class Queued(FakeRunner):
         self.held.set()
         self.batcher = Batcher(self._execute, dict.fromkeys(GRAPHS, 64), observer=metrics)
 
-    async def run(self, graph: str, **arrays: Array) -> dict[str, Array]:
+    async def run(self, *graphs: str, **arrays: Array) -> dict[str, Array]:
         """Queue."""
-        return await self.batcher.run(graph, arrays)
+        return await self.batcher.run(graphs, arrays)
 
     def _execute(self, graph: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
         self.held.wait()

@@ -91,9 +91,11 @@ class Faulty(FakeRunner):
         found[Space.W_STAR_ID] = self.change(found[Space.W_STAR_ID])
         return found
 
-    async def run(self, graph: str, **arrays: Array) -> dict[str, Array]:
+    async def run(self, *graphs: str, **arrays: Array) -> dict[str, Array]:
         """Answer with the graph that has taken the place of another."""
-        return await super().run((self.names or {}).get(graph, graph), **arrays)
+        return await super().run(
+            *((self.names or {}).get(graph, graph) for graph in graphs), **arrays
+        )
 
 
 def golden(**parts: bytes) -> Callable[[SpaceManifest], SpaceManifest]:
