@@ -11,8 +11,9 @@ from pathlib import Path
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path` to write to; a block that ends well renames it."""
-    # Beside the target: a rename is atomic only within one file system.
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # Beside the target: a rename is atomic only within one file system. Not named by the process
+    # id: two containers that share a volume both run as process 1.
+    partial = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
     try:
         yield partial
         partial.replace(path)

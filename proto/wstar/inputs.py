@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path, PurePath
 
 from wstar.code_files import holds_codes, read_codes
@@ -61,6 +62,16 @@ def find_inputs(paths: Sequence[str]) -> list[Input]:
             Path(path).stat()
             found.append(Input(Path(path), _text(path), path))
     return found
+
+
+def parts(given: Sequence[Input], count: int) -> list[list[Input]]:
+    """Cut faces, sorted by name, into so many equal parts; with fewer faces some are empty.
+
+    Whatever order the names were given in, all who ask with the same faces cut the same list.
+    """
+    ordered = sorted(given, key=lambda item: (item.name, item.file, item.entry or 0))
+    ends = [number * len(given) // count for number in range(count + 1)]
+    return [ordered[start:end] for start, end in pairwise(ends)]
 
 
 def read_inputs(paths: Sequence[str]) -> list[Input]:

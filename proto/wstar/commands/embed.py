@@ -20,7 +20,7 @@ from wstar.commands.common import answer, client, refuse_folders
 from wstar.errors import InvalidInput, LimitExceeded, SpaceMismatch, WstarError
 from wstar.extras import extra
 from wstar.graphs import Space
-from wstar.inputs import Input, find_inputs
+from wstar.inputs import Input, find_inputs, parts
 from wstar.operations import Dtype
 
 SOME_SKIPPED = 2
@@ -119,12 +119,10 @@ def _check_skippable(error: WstarError, item: Input) -> None:
         raise error
 
 
-def _part(given: list[Input], number: int, parts: int) -> list[Input]:
-    if parts > len(given):
-        raise InvalidInput("--shard", f"{number}/{parts}", f"at most {len(given)} parts, or faces")
-    # Whatever order the names were given in, all of the N commands cut the same list.
-    ordered = sorted(given, key=lambda item: (item.name, item.file, item.entry or 0))
-    return ordered[(number - 1) * len(given) // parts : number * len(given) // parts]
+def _part(given: list[Input], number: int, count: int) -> list[Input]:
+    if count > len(given):
+        raise InvalidInput("--shard", f"{number}/{count}", f"at most {len(given)} parts, or faces")
+    return parts(given, count)[number - 1]
 
 
 def _leave_alone(
