@@ -79,7 +79,7 @@ triton: $(TRITON_ENVIRONMENTS) ## serve REPOSITORY with a Triton server on this 
 		--server-environment .venv-triton --model-environment .venv-triton-models
 
 .PHONY: test
-test: .venv/.installed $(TRITON_ENVIRONMENTS) ## run the tests that need no GPU (PYTEST_ARGS="-m 'not slow'" ...)
+test: .venv/.installed .venv-deploy/.installed $(TRITON_ENVIRONMENTS) ## run the tests that need no GPU (PYTEST_ARGS="-m 'not slow'" ...)
 	@OMP_NUM_THREADS=1 $(DEV)/pytest -m "not gpu" $(PYTEST_ARGS)
 
 .PHONY: check
@@ -96,6 +96,18 @@ check-proto: .node/.installed ## lint wstar.proto, and compare it with the relea
 	@cd proto && ../$(BUF) lint
 	@cd proto && ../$(BUF) breaking --against released.binpb
 
+# Constraints of its own: checkov pins what it imports.
+.venv-deploy/.installed: deploy/check/requirements.txt deploy/check/constraints.txt
+	@echo "Installing what checks deploy/ into .venv-deploy (once) ..."
+	@$(PYTHON) -m venv .venv-deploy
+	@.venv-deploy/bin/python -m pip install --quiet --quiet --disable-pip-version-check --requirement $< \
+		--constraint deploy/check/constraints.txt
+	@touch $@
+
+.PHONY: deploy-check
+deploy-check: .venv-deploy/.installed ## every file of deploy/ through the tool that knows it (needs kubectl, promtool)
+	@.venv-deploy/bin/python -m deploy.check
+
 .PHONY: bench
 bench: .venv/.installed ## what the service costs over the bare graphs, and distances over the bare product
 	@status=0; for part in overhead saturation distances; do \
@@ -110,6 +122,14 @@ soak: .venv/.installed $(TRITON_ENVIRONMENTS) ## mixed load on both runners, eve
 .PHONY: chaos
 chaos: .venv/.installed $(TRITON_ENVIRONMENTS) ## kill Triton and restart servers under load, every answer checked
 	@$(DEV)/python -m tests.load.chaos
+
+.PHONY: rollout
+rollout: .venv/.installed ## replace servers behind nginx under 10,000 calls, as the manifest says (needs kubectl, nginx)
+	@$(DEV)/python -m tests.load.rollout
+
+.PHONY: dashboard
+dashboard: .venv/.installed $(TRITON_ENVIRONMENTS) ## draw the dashboard of a service under load (needs prometheus)
+	@$(DEV)/python -m tests.load.dashboard --output demo-output/dashboard.png
 
 .PHONY: fuzz
 fuzz: .venv/.installed ## mutated pictures and messages, and decompression bombs (CASES=100000)
@@ -132,6 +152,19 @@ bench-models: .venv/.installed ## what generator and encoder cost over their own
 bench-training: .venv/.installed ## steps of T by sketches beside VGG16 in the loop, and over their own products
 	@$(DEV)/python tests/bench/flow_training.py
 
+.PHONY: supply-chain
+supply-chain: .venv/.installed ## write the lists of packages and licences anew after a change of constraints.txt
+	@$(DEV)/python -m deploy.supply_chain.sbom
+	@$(DEV)/python -m deploy.supply_chain.licences
+
+.venv-ray/.installed: pyproject.toml constraints.txt deploy/ray/requirements.txt
+	$(call install,.venv-ray,service)
+	@.venv-ray/bin/python -m pip install $(PIP_FLAGS) --requirement deploy/ray/requirements.txt pytest
+
+.PHONY: ray
+ray: .venv-ray/.installed ## the bulk work with Ray Data on two workers, compared with the command
+	@.venv-ray/bin/python -m pytest -q tests/deploy/test_ray.py
+
 .PHONY: proto
 proto: .venv/.installed ## regenerate the stubs of wstar.proto
 	@$(DEV)/python -m grpc_tools.protoc -Iproto --python_out=proto --pyi_out=proto \
@@ -148,5 +181,5 @@ demo-world: .venv/.installed ## train the demo world from nothing and export it 
 
 .PHONY: clean
 clean: ## remove environments, caches and demo output (runs/ stays)
-	@rm -rf .venv .venv-demo .venv-triton .venv-triton-models .node build dist *.egg-info demo-output .hypothesis .*_cache
-	@find proto training export service tests -name __pycache__ -type d -exec rm -rf {} +
+	@rm -rf .venv .venv-demo .venv-triton .venv-triton-models .venv-deploy .venv-ray .node build dist *.egg-info demo-output .hypothesis .*_cache
+	@find proto training export service deploy tests -name __pycache__ -type d -exec rm -rf {} +

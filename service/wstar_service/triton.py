@@ -1,4 +1,4 @@
-"""Runs the graphs on a Triton server: the only file that knows its client."""
+"""Runs the graphs on a Triton server: with its client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from wstar.errors import ContractMismatch, DeadlineExceeded, RunnerUnavailable
-from wstar.graphs import GraphSpec, Space, TensorSpec, flow_name
+from wstar.graphs import GraphSpec, Space, flow_name
 from wstar.space import SpaceManifest, agreed_graphs
 from wstar_service.contract import OPTIONAL_GRAPH, joined, not_served, parts
 from wstar_service.runner import Array, Observer, remaining_s
@@ -24,11 +24,11 @@ from wstar_service.stages import stage
 from wstar_service.triton_errors import failure
 from wstar_service.triton_finishing import Finishing
 from wstar_service.triton_models import Model, manifests_of
-from wstar_service.triton_regions import Region, Regions, same_host
+from wstar_service.triton_regions import Regions, same_host
+from wstar_service.triton_tensors import given, taken, wanted
 
 Reply = TypeVar("Reply")
 
-_DATATYPES = {"uint8": "UINT8", "float32": "FP32"}
 # Pictures are bytes, and codes are not: a code is too small for shared memory to pay.
 _PICTURE = "uint8"
 _LOOK_EVERY_S = 2.0
@@ -169,12 +169,11 @@ class TritonRunner:
                 if tensor.dtype == _PICTURE
             }
             model = self._models[spec.name]
-            inputs = [_given(t, arrays[t.name], regions.get(t.name)) for t in spec.inputs]
-            outputs = [_wanted(t, batch, regions.get(t.name)) for t in spec.outputs]
+            inputs = [given(t, arrays[t.name], regions.get(t.name)) for t in spec.inputs]
+            outputs = [wanted(t, batch, regions.get(t.name)) for t in spec.outputs]
             reply = await self._wire.infer(model, inputs, outputs)
             found = {
-                t.name: _taken(spec.name, t, batch, reply, regions.get(t.name))
-                for t in spec.outputs
+                t.name: taken(spec.name, t, batch, reply, regions.get(t.name)) for t in spec.outputs
             }
         if self._observer is not None:
             self._observer.ran(spec.name, batch)
@@ -315,42 +314,3 @@ class Wire:
                 raise
             # It is not the caller who went away.
             raise RunnerUnavailable(f"{what}: the connection to Triton was closed") from None
-
-
-def _given(tensor: TensorSpec, array: Array, region: Region | None) -> InferInput:
-    found = InferInput(tensor.name, list(array.shape), _DATATYPES[tensor.dtype])
-    if region is None:
-        found.set_data_from_numpy(array)
-    else:
-        np.copyto(region.view(array.shape), array)
-        found.set_shared_memory(region.name, array.nbytes)
-    return found
-
-
-def _wanted(tensor: TensorSpec, batch: int, region: Region | None) -> InferRequestedOutput:
-    wanted = InferRequestedOutput(tensor.name)
-    if region is not None:
-        wanted.set_shared_memory(region.name, batch * math.prod(tensor.shape))
-    return wanted
-
-
-def _taken(
-    graph: str,
-    tensor: TensorSpec,
-    batch: int,
-    reply: Any,  # noqa: ANN401
-    region: Region | None,
-) -> Array:
-    """One output of a reply, checked: a broken backend answers ready with empty tensors."""
-    found = reply.get_output(tensor.name)
-    described = None if found is None else (found.datatype, *found.shape)
-    expected = (_DATATYPES[tensor.dtype], batch, *tensor.shape)
-    if described != expected:
-        raise ContractMismatch(graph, f"output {tensor.name!r}", expected, described)
-    if region is not None:
-        return region.view((batch, *tensor.shape)).copy()
-    try:
-        array: Array = reply.as_numpy(tensor.name)
-    except ValueError as error:
-        raise ContractMismatch(graph, f"output {tensor.name!r}", expected, error) from error
-    return array

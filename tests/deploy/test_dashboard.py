@@ -122,7 +122,7 @@ def test_every_query_is_answered_by_a_server_that_runs(
         server.process.stdout.close()
         targets = {"wstar": server.metrics}
         if server.triton is not None:
-            targets["triton"] = f"127.0.0.1:{server.triton._ports[2]}"
+            targets["triton"] = str(server.triton.metrics)
         with scraping(tmp_path, targets) as prometheus:
             # Twice, and seen twice: a series that begins with its last value has no rate.
             for _ in range(2):

@@ -5,6 +5,7 @@ TensorRT and a GPU are stand-ins here: engines themselves were not built.
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 import subprocess
 from pathlib import Path
@@ -84,7 +85,7 @@ def test_a_key_names_gpu_version_and_graphs(root: Path, monkeypatch: pytest.Monk
     said = {"nvidia-smi": "NVIDIA H100 80GB HBM3\n", "ldconfig": " libnvinfer.so.10 (libc6) => x"}
     monkeypatch.setattr(key, "_said", lambda *command: said[command[0]])
     library = type("Library", (), {"getInferLibVersion": staticmethod(lambda: 101601)})
-    monkeypatch.setattr(key.ctypes, "CDLL", lambda name: library)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
     before = key.engine_key(root / "onnx")
     assert before.startswith("NVIDIA-H100-80GB-HBM3-tensorrt-10.16.1-")
     (root / "onnx" / key.CHECKSUMS_FILE).write_text("other graphs")

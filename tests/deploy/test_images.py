@@ -180,21 +180,25 @@ def test_the_entry_point_serves_until_it_is_told_to_stop(
     address, pages = free_address(), free_address()
     told = {"WSTAR_REPOSITORY": str(repository), "WSTAR_LISTEN": address, "WSTAR_METRICS": pages}
     process = built.start(*built.service.command("ENTRYPOINT"), WSTAR_DRAIN_S="0", **told)
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline().strip() == address
-        health = [
-            word.replace("127.0.0.1:9090", pages) for word in built.service.command("HEALTHCHECK")
-        ]
-        assert built.run(*health).returncode == 0
-        # The client is in the image too, without the packages that only a terminal needs.
-        output = tmp_path / "codes.npz"
-        done = built.run("wstar", "embed", str(FACE), "--output", str(output), "--server", address)
-        assert done.returncode == 0, done.stderr
-        assert output.is_file()
-    finally:
-        process.send_signal(signal.SIGTERM)
-        code = process.wait(START_S)
+    with process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().strip() == address
+            health = [
+                word.replace("127.0.0.1:9090", pages)
+                for word in built.service.command("HEALTHCHECK")
+            ]
+            assert built.run(*health).returncode == 0
+            # The client is in the image too, without the packages that only a terminal needs.
+            output = tmp_path / "codes.npz"
+            done = built.run(
+                "wstar", "embed", str(FACE), "--output", str(output), "--server", address
+            )
+            assert done.returncode == 0, done.stderr
+            assert output.is_file()
+        finally:
+            process.send_signal(signal.SIGTERM)
+            code = process.wait(START_S)
     assert code == 0
     assert built.run(*health).returncode != 0
     # A read-only root is enough.

@@ -182,7 +182,7 @@ def test_promtool_agrees(command: tuple[str | Path, ...]) -> None:
 def test_triton_tells_what_is_stated(tmp_path: Path) -> None:
     triton = TritonProcess(DEMO, tmp_path / "log")
     try:
-        url = f"http://127.0.0.1:{triton._ports[2]}/metrics"
+        url = f"http://{triton.metrics}/metrics"
         with urllib.request.urlopen(url, timeout=10) as page:
             text = page.read().decode()
     finally:

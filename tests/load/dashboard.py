@@ -35,7 +35,7 @@ def main() -> None:
         trusted.write_bytes(authority.certificate)
         with served("triton") as server:
             assert server.triton is not None
-            triton = f"127.0.0.1:{server.triton._ports[2]}"
+            triton = str(server.triton.metrics)
             with scraping(folder, {"wstar": server.metrics, "triton": triton}) as prometheus:
                 ends = time.monotonic() + arguments.seconds
 

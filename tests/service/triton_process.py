@@ -62,6 +62,11 @@ class TritonProcess:
         self.answered = [line.removeprefix("answers: ") for line in lines[:-1]]
 
     @property
+    def metrics(self) -> Address:
+        """Where it answers Prometheus."""
+        return Address("127.0.0.1", self._ports[2])
+
+    @property
     def grpc(self) -> Address:
         """Where it answers gRPC."""
         return Address("127.0.0.1", self._ports[0])
@@ -116,7 +121,7 @@ class TritonProcess:
 
     def waiting(self, graph: str) -> int:
         """How many requests are in the queue of a model."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._ports[2]}/metrics", timeout=5) as got:
+        with urllib.request.urlopen(f"http://{self.metrics}/metrics", timeout=5) as got:
             text = got.read().decode()
         pattern = rf'^nv_inference_pending_request_count{{model="{graph}",[^}}]*}} (\d+)'
         return sum(int(count) for count in re.findall(pattern, text, re.MULTILINE))
