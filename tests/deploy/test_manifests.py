@@ -23,14 +23,6 @@ BYTES_PER_PIXEL = 24
 RUNTIME_BYTES = 512 * 2**20
 
 
-@pytest.fixture(params=OVERLAYS)
-def overlay(request: pytest.FixtureRequest) -> Manifests:
-    """Each overlay; skips the test where none can be rendered."""
-    if why := manifests.missing():
-        pytest.skip(why)
-    return manifests.rendered(request.param)
-
-
 @pytest.fixture(params=GPU)
 def gpu(request: pytest.FixtureRequest) -> Manifests:
     """Each overlay with a Triton."""

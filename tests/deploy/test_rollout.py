@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.deploy import manifests
 from tests.load import balancer, lifecycle
 from tests.load.lifecycle import Lifecycle
 from tests.load.pods import PROPAGATION_S
@@ -18,7 +19,7 @@ from wstar_service.settings import Settings
 @pytest.fixture
 def kept() -> Lifecycle:
     """How the manifest keeps servers; skips the test where no manifest can be rendered."""
-    if why := lifecycle.missing():
+    if why := manifests.missing():
         pytest.skip(why)
     return lifecycle.read()
 

@@ -10,21 +10,13 @@ import pytest
 import yaml
 from deploy.engines import serve
 from tests.deploy import dockerfiles, manifests
-from tests.deploy.manifests import GPU, OVERLAYS, ROOT, Manifests, selects
+from tests.deploy.manifests import GPU, ROOT, Manifests, selects
 from tests.service.triton_process import environments
 
 from wstar_service.arguments import read_settings
 
 MONITORING = ROOT / "deploy/monitoring"
 RECORD = "wstar:queue_seconds_per_request"
-
-
-@pytest.fixture(params=OVERLAYS)
-def overlay(request: pytest.FixtureRequest) -> Manifests:
-    """Each overlay; skips the test where none can be rendered."""
-    if why := manifests.missing():
-        pytest.skip(why)
-    return manifests.rendered(request.param)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import urllib.request
 from collections.abc import Mapping
@@ -97,8 +96,3 @@ def read(folder: Path = BASE, name: str = NAME) -> Lifecycle:
         pod["terminationGracePeriodSeconds"],
         deployment.get("minReadySeconds", 0),
     )
-
-
-def missing() -> str | None:
-    """Why no manifest can be rendered here, or None."""
-    return None if shutil.which("kubectl") else "kubectl is not on this machine"

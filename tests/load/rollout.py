@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.deploy import manifests
 from tests.load import balancer, lifecycle
 from tests.load.chaos_calls import CALLERS, Tally, call_as_users_do, call_plainly, reference
 from tests.load.lifecycle import Lifecycle
@@ -122,7 +123,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--calls", type=int, default=CALLS, help="at least (default: %(default)s)")
     arguments = parser.parse_args()
-    if why := balancer.missing() or lifecycle.missing():
+    if why := balancer.missing() or manifests.missing():
         parser.error(why)
     with tempfile.TemporaryDirectory() as folder, suppress(KeyboardInterrupt):
         found = roll(Path(folder), lifecycle.read(), SERVERS, arguments.calls)
