@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from wstar.attributes import ATTRIBUTES
 from wstar.graphs import W_DIM
-from wstar_training.losses import attribute_loss, distance_loss, flow_loss, pair_distances
+from wstar_training.learning.losses import attribute_loss, distance_loss, flow_loss, pair_distances
 from wstar_training.models.flow import Coupling, Flow, half_masks
 from wstar_training.models.psp import GradualStyleEncoder
 from wstar_training.models.stylegan2 import Generator, channels_of

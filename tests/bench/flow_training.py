@@ -26,15 +26,15 @@ from torch import Tensor, nn
 from wstar.attributes import ATTRIBUTES
 from wstar.graphs import W_DIM
 from wstar.tables import table
-from wstar_training.config import FlowOptions
-from wstar_training.distributed import ALONE
-from wstar_training.loop import FlowData
+from wstar_training.learning.config import FlowOptions
+from wstar_training.learning.distributed import ALONE
+from wstar_training.learning.loop import FlowData
+from wstar_training.learning.objective import Objective
+from wstar_training.learning.supervision import Exact, Sketched
 from wstar_training.models.flow import Coupling, Flow, half_masks
 from wstar_training.models.perceptual import PerceptualDistance
 from wstar_training.models.vgg import VGG16
-from wstar_training.objective import Objective
-from wstar_training.pretrain import Readout
-from wstar_training.supervision import Exact, Sketched
+from wstar_training.readout.fitted import Readout
 
 ROWS, SIDE, BATCH, COUPLINGS = 18, 256, 8, 13
 FACES, SKETCH, PICTURES = 2000, 4096, 32

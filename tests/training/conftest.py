@@ -14,13 +14,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from wstar_training.config import FlowOptions
-from wstar_training.loop import FlowData, train
+from wstar_training.learning.config import FlowOptions
+from wstar_training.learning.loop import FlowData, train
+from wstar_training.learning.supervision import Sketched
 from wstar_training.models.flow import Coupling, Flow, half_masks
 from wstar_training.models.mapping import MappingNetwork
 from wstar_training.models.stylegan2 import Generator, channels_of
-from wstar_training.pretrain import Readout
-from wstar_training.supervision import Sketched
+from wstar_training.readout.fitted import Readout
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 

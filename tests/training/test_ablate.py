@@ -18,17 +18,17 @@ import pytest
 from wstar.errors import CheckpointError
 from wstar.graphs import Space
 from wstar_training import checkpoint
-from wstar_training.ablate import FREE, jobs, measurement, shortened, time_left, unscaled
-from wstar_training.ablation_tables import TABLES, label, markdown, over_seeds, summary
+from wstar_training.ablation.jobs import FREE, jobs, measurement, shortened, time_left, unscaled
+from wstar_training.ablation.paper import NOT_AT_HAND, PAPER_FIGURES, WORLD, paper_figure
+from wstar_training.ablation.tables import TABLES, label, markdown, over_seeds, summary
+from wstar_training.ablation.variants import VARIANTS, Variant, variant
 from wstar_training.cli import main
-from wstar_training.config import FlowOptions
+from wstar_training.commands.opening import open_study
 from wstar_training.demo.sizes import QUICK, remember
 from wstar_training.demo.train_demo import World, build
-from wstar_training.evaluation import PAPER_PAIRS, space_distances
-from wstar_training.paper_figures import NOT_AT_HAND, PAPER_FIGURES, WORLD, paper_figure
-from wstar_training.studies import open_study
-from wstar_training.variants import VARIANTS, Variant, variant
-from wstar_training.yardsticks import TARGETS, yardsticks
+from wstar_training.evaluation.space import PAPER_PAIRS, space_distances
+from wstar_training.evaluation.yardsticks import TARGETS, yardsticks
+from wstar_training.learning.config import FlowOptions
 
 CODE = "import sys; from wstar_training.cli import main; sys.exit(main())"
 STEPS = "6"

@@ -19,12 +19,12 @@ from wstar.errors import InvalidInput
 from wstar.graphs import Space
 from wstar_training import checkpoint
 from wstar_training.cli import main
-from wstar_training.codes import load_codes
 from wstar_training.demo.sizes import recall, remember
-from wstar_training.directions import load_readout
 from wstar_training.editing import editing_tables
-from wstar_training.loop import load_flow
-from wstar_training.report import markdown
+from wstar_training.evaluation.report import markdown
+from wstar_training.learning.codes import load_codes
+from wstar_training.learning.loop import load_flow
+from wstar_training.readout.served import load_readout
 
 COMMAND = [
     sys.executable,

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from wstar.geometry import sigmoid, squared_distance
-from wstar_training.directions import (
+from wstar_training.models.flow import Flow, principal_axes
+from wstar_training.readout.fitted import Readout, fit_readout, on_codes, on_coordinates
+from wstar_training.readout.served import (
     calibrated_readout,
     distance_quantiles,
     latent_distances,
@@ -18,8 +20,6 @@ from wstar_training.directions import (
     platt,
     save_readout,
 )
-from wstar_training.models.flow import Flow, principal_axes
-from wstar_training.pretrain import Readout, fit_readout, on_codes, on_coordinates
 
 RANK = 6
 FACES = 4000

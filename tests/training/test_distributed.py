@@ -15,8 +15,8 @@ import torch
 
 from wstar.errors import InvalidInput
 from wstar_training import checkpoint
-from wstar_training.config import FlowOptions
-from wstar_training.distributed import ALONE, Group, joined
+from wstar_training.learning.config import FlowOptions
+from wstar_training.learning.distributed import ALONE, Group, joined
 from wstar_training.models.flow import flow_checkpoint
 
 if TYPE_CHECKING:

@@ -25,8 +25,8 @@ from wstar_training.editing.referee import (
 )
 from wstar_training.models.classifiers import Classifiers
 from wstar_training.models.flow import Flow
-from wstar_training.pretrain import Readout
-from wstar_training.study import Study
+from wstar_training.readout.fitted import Readout
+from wstar_training.study.stages import Study
 
 K = len(ATTRIBUTES)
 SIZE = 0.02

@@ -18,9 +18,9 @@ from wstar_training.editing.edits import (
 )
 from wstar_training.editing.reached import WANTED, reached_figures
 from wstar_training.editing.readout import editing_readout
+from wstar_training.evaluation.probes import Faces
 from wstar_training.models.classifiers import Classifiers
 from wstar_training.models.flow import Coupling, Flow, half_masks
-from wstar_training.probes import Faces
 
 K = len(ATTRIBUTES)
 SMILING, MALE = ATTRIBUTES.index("Smiling"), ATTRIBUTES.index("Male")

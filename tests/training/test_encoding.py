@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from wstar.errors import CheckpointError
 from wstar.images import RGB
-from wstar_training.encoding.command import add_arguments, run
+from wstar_training.commands.codes import add_arguments, run
 from wstar_training.encoding.encode import encode
 from wstar_training.encoding.journal import Plan
 from wstar_training.encoding.manifest import read_codes

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from wstar_training.agreement import Distances, Drawn
-from wstar_training.dci import Dci
-from wstar_training.evaluation import (
+from wstar_training.evaluation.agreement import Distances, Drawn
+from wstar_training.evaluation.dci import Dci
+from wstar_training.evaluation.metrics import draw_trials, redraw
+from wstar_training.evaluation.probes import Answers, Faces, scores
+from wstar_training.evaluation.space import (
     conditioning,
     dci_draws,
     dci_rows,
@@ -22,12 +24,10 @@ from wstar_training.evaluation import (
     score_figures,
     space_distances,
 )
-from wstar_training.metrics import draw_trials, redraw
 from wstar_training.models.flow import Flow, principal_axes
 from wstar_training.models.perceptual import PerceptualDistance
 from wstar_training.models.vgg import VGG16
-from wstar_training.pretrain import Readout
-from wstar_training.probes import Answers, Faces, scores
+from wstar_training.readout.fitted import Readout
 
 
 def test_distance_figures_of_a_perfect_space() -> None:

@@ -21,20 +21,20 @@ from wstar.attributes import ATTRIBUTES
 from wstar.errors import CheckpointError
 from wstar.graphs import Space
 from wstar_training.cli import main
-from wstar_training.codes import Axes, Batch, Codes
-from wstar_training.config import FlowOptions
-from wstar_training.directions import load_readout, save_readout
+from wstar_training.commands.figures import draw, read_report
 from wstar_training.editing import editing_report
 from wstar_training.figures.gallery import FIGURES, Source
 from wstar_training.figures.material import NothingToDraw, distances, told_apart
-from wstar_training.figures_command import draw, read_report
+from wstar_training.learning.codes import Axes, Batch, Codes
+from wstar_training.learning.config import FlowOptions
+from wstar_training.learning.objective import IdentityPath
 from wstar_training.models.classifiers import Classifiers
 from wstar_training.models.flow import Coupling, Flow, half_masks
 from wstar_training.models.perceptual import PerceptualDistance
 from wstar_training.models.vgg import VGG16
-from wstar_training.objective import IdentityPath
-from wstar_training.pretrain import Bools
-from wstar_training.study import CodeSplit, Study
+from wstar_training.readout.fitted import Bools
+from wstar_training.readout.served import load_readout, save_readout
+from wstar_training.study.stages import CodeSplit, Study
 
 SIDE, ROWS, AXES, COUNT = 16, 6, 12, 60
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from wstar.errors import CheckpointError, InvalidInput
-from wstar_training.codes import Axes, load_codes, save_codes
-from wstar_training.config import FlowOptions, Layout
-from wstar_training.loop import FlowData, train
+from wstar_training.learning.codes import Axes, load_codes, save_codes
+from wstar_training.learning.config import FlowOptions, Layout
+from wstar_training.learning.loop import FlowData, train
+from wstar_training.learning.supervision import Sketched
 from wstar_training.models.flow import (
     Coupling,
     Flow,
@@ -24,8 +25,7 @@ from wstar_training.models.flow import (
     half_masks,
     principal_axes,
 )
-from wstar_training.pretrain import Readout, on_codes, on_coordinates
-from wstar_training.supervision import Sketched
+from wstar_training.readout.fitted import Readout, on_codes, on_coordinates
 
 N = 10
 # Standard deviations of the rows of published W+ codes reach from 0.8 to 10.

@@ -15,16 +15,16 @@ from torch import Tensor, nn
 
 from wstar.errors import InvalidInput
 from wstar_training import checkpoint
-from wstar_training.average import Average
-from wstar_training.config import FlowOptions
-from wstar_training.distributed import ALONE, Group
-from wstar_training.loop import FlowData, load_flow, train
+from wstar_training.learning.average import Average
+from wstar_training.learning.config import FlowOptions
+from wstar_training.learning.distributed import ALONE, Group
+from wstar_training.learning.loop import FlowData, load_flow, train
+from wstar_training.learning.objective import Objective
+from wstar_training.learning.record import FILE, record_start
+from wstar_training.learning.schedule import learning_rate
+from wstar_training.learning.supervision import Sketched
+from wstar_training.learning.watch import Watch
 from wstar_training.models.flow import Coupling, Flow
-from wstar_training.objective import Objective
-from wstar_training.run_record import FILE, record_start
-from wstar_training.schedule import learning_rate
-from wstar_training.supervision import Sketched
-from wstar_training.watch import Watch
 
 if TYPE_CHECKING:
     from tests.training.conftest import SmallTraining
@@ -271,7 +271,7 @@ def test_a_compiled_training_is_the_same(small_training: SmallTraining, tmp_path
 def test_an_identity_path_needs_what_f_saw_before(
     small_training: SmallTraining, tmp_path: Path
 ) -> None:
-    from wstar_training.objective import IdentityPath
+    from wstar_training.learning.objective import IdentityPath
 
     data = replace(small_training.data, before=None)
     path = IdentityPath(nn.Identity(), nn.Flatten())

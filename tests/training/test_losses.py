@@ -14,8 +14,8 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from wstar_training.codes import embeddings, rendered
-from wstar_training.losses import (
+from wstar_training.learning.codes import embeddings, rendered
+from wstar_training.learning.losses import (
     attribute_loss,
     distance_loss,
     flow_loss,

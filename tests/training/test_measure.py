@@ -21,23 +21,23 @@ from wstar.errors import CheckpointError
 from wstar.graphs import Space
 from wstar_training import checkpoint
 from wstar_training.cli import main
-from wstar_training.codes import Batch, Codes, load_codes, save_codes
-from wstar_training.config import FlowOptions
+from wstar_training.commands.opening import open_study
 from wstar_training.demo.sizes import remember
 from wstar_training.demo.train_demo import World
-from wstar_training.evaluation import as_figure
-from wstar_training.measure import measure, plain
-from wstar_training.metrics import REDRAWS
+from wstar_training.evaluation.measure import measure, plain
+from wstar_training.evaluation.metrics import REDRAWS
+from wstar_training.evaluation.report import markdown, show
+from wstar_training.evaluation.requirements import MAIN, main_figures
+from wstar_training.evaluation.space import as_figure
+from wstar_training.evaluation.yardsticks import TARGETS, probe_faces, yardsticks
+from wstar_training.learning.codes import Batch, Codes, load_codes, save_codes
+from wstar_training.learning.config import FlowOptions
+from wstar_training.learning.objective import IdentityPath
 from wstar_training.models.flow import Coupling, Flow, half_masks
 from wstar_training.models.perceptual import PerceptualDistance
 from wstar_training.models.vgg import VGG16
-from wstar_training.objective import IdentityPath
-from wstar_training.pretrain import Bools
-from wstar_training.report import markdown, show
-from wstar_training.requirements import MAIN, main_figures
-from wstar_training.studies import open_study
-from wstar_training.study import CodeSplit, Study, flow_stages
-from wstar_training.yardsticks import TARGETS, probe_faces, yardsticks
+from wstar_training.readout.fitted import Bools
+from wstar_training.study.stages import CodeSplit, Study, flow_stages
 
 SIDE, ROWS, AXES = 16, 6, 5
 COUNTS: dict[CodeSplit, int] = {"flow": 120, "probe": 90, "test": 80}

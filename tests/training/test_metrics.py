@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from wstar_training.agreement import (
+from wstar_training.evaluation.agreement import (
     Distances,
     Drawn,
     distance_rows,
@@ -17,7 +17,7 @@ from wstar_training.agreement import (
     moments,
     spearman,
 )
-from wstar_training.metrics import (
+from wstar_training.evaluation.metrics import (
     REDRAWS,
     Float64,
     averages,

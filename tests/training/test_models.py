@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from wstar_training.demo.tap_weights import balanced_tap_weights
 from wstar_training.models.classifiers import Classifiers
 from wstar_training.models.perceptual import PerceptualDistance
 from wstar_training.models.vgg import VGG16
-from wstar_training.perceptual import balanced_tap_weights
 
 Load = Callable[[str, tuple[str, ...]], tuple[dict[str, Any], dict[str, Tensor]]]
 

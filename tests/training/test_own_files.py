@@ -17,19 +17,19 @@ from wstar.graphs import Space
 from wstar_training import checkpoint
 from wstar_training.checkpoint import NETWORKS_FILE, file_sha256, save
 from wstar_training.cli import main
-from wstar_training.directions import load_readout
+from wstar_training.commands.opening import open_study
 from wstar_training.editing import editing_report
 from wstar_training.encoding.journal import Plan
 from wstar_training.encoding.pictures import find
 from wstar_training.encoding.store import opened
-from wstar_training.loop import load_flow
+from wstar_training.learning.loop import load_flow
 from wstar_training.models.stylegan2 import Generator
 from wstar_training.models.vgg import VGG16
 from wstar_training.models.vggface import VGGFace
 from wstar_training.models.weights.vggface import VGGFACE_LAYOUTS
-from wstar_training.own_files import OwnFiles
-from wstar_training.studies import open_study
-from wstar_training.study_flow import flow_data
+from wstar_training.own.files import OwnFiles
+from wstar_training.readout.served import load_readout
+from wstar_training.study.flow import flow_data
 
 RESOLUTION, ROWS, COUNT = 16, 6, 30
 

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from wstar_training.dci import (
+from wstar_training.evaluation.dci import (
     completeness,
     dci,
     disentanglement,
     relative_error,
     weighted_completeness,
 )
-from wstar_training.metrics import (
+from wstar_training.evaluation.metrics import (
     redraw,
 )
-from wstar_training.probes import Answers, Faces, free_mlp, scores, svm
+from wstar_training.evaluation.probes import Answers, Faces, free_mlp, scores, svm
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 

@@ -9,7 +9,13 @@ import pytest
 
 from wstar.errors import InvalidInput
 from wstar_training.cli import main
-from wstar_training.requirements import MAIN, explained, failures, main_figures, requirement
+from wstar_training.evaluation.requirements import (
+    MAIN,
+    explained,
+    failures,
+    main_figures,
+    requirement,
+)
 
 
 def report(value: float | None) -> dict[str, Any]:

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from wstar.errors import CheckpointError
 from wstar_training import checkpoint
-from wstar_training.config import FlowOptions
-from wstar_training.loop import FlowData
+from wstar_training.learning.config import FlowOptions
+from wstar_training.learning.loop import FlowData
+from wstar_training.learning.supervision import Supervision
 from wstar_training.models.flow import flow_checkpoint
-from wstar_training.supervision import Supervision
 
 if TYPE_CHECKING:
     from tests.training.conftest import SmallTraining

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wstar.errors import InvalidInput
-from wstar_training.codes import sketched_features
-from wstar_training.losses import pair_distances
+from wstar_training.evaluation.sketch_error import sketch_error
+from wstar_training.learning.codes import sketched_features
+from wstar_training.learning.losses import pair_distances
+from wstar_training.learning.sketch import CountSketch
 from wstar_training.models.perceptual import PerceptualDistance
 from wstar_training.models.vgg import VGG16
-from wstar_training.sketch import CountSketch
-from wstar_training.sketch_error import sketch_error
 
 
 def alike(count: int, features: int) -> Tensor:

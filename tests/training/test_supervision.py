@@ -11,10 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wstar_training.codes import sketched_features
+from wstar_training.learning.codes import sketched_features
+from wstar_training.learning.supervision import (
+    Exact,
+    Pairwise,
+    Sketched,
+    Supervision,
+    mean_distance,
+)
 from wstar_training.models.perceptual import LearnedDistance, PerceptualDistance
 from wstar_training.models.vgg import BLOCK_TAPS, VGG16
-from wstar_training.supervision import Exact, Pairwise, Sketched, Supervision, mean_distance
 
 COUNT, SCALE = 30, 4.0
 # Neither in order, nor without gaps, nor a multiple of the blocks below.

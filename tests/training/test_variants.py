@@ -16,17 +16,7 @@ from torch import Tensor, nn
 from wstar.errors import InvalidInput
 from wstar.graphs import Space
 from wstar_training import checkpoint
-from wstar_training.codes import Batch, Codes, load_codes, save_codes
-from wstar_training.config import FlowOptions, Layout
-from wstar_training.loop import load_flow
-from wstar_training.models.flow import Flow
-from wstar_training.models.perceptual import PerceptualDistance
-from wstar_training.models.vgg import VGG16
-from wstar_training.objective import IdentityPath
-from wstar_training.pretrain import Bools
-from wstar_training.run_record import FILE
-from wstar_training.study import CodeSplit, Study, flow_stages, make
-from wstar_training.variants import (
+from wstar_training.ablation.variants import (
     VARIANTS,
     VARIANTS_NEED,
     Variant,
@@ -34,6 +24,16 @@ from wstar_training.variants import (
     train_variant,
     variant,
 )
+from wstar_training.learning.codes import Batch, Codes, load_codes, save_codes
+from wstar_training.learning.config import FlowOptions, Layout
+from wstar_training.learning.loop import load_flow
+from wstar_training.learning.objective import IdentityPath
+from wstar_training.learning.record import FILE
+from wstar_training.models.flow import Flow
+from wstar_training.models.perceptual import PerceptualDistance
+from wstar_training.models.vgg import VGG16
+from wstar_training.readout.fitted import Bools
+from wstar_training.study.stages import CodeSplit, Study, flow_stages, make
 
 COUNT, ROWS, SIDE, ATTRIBUTES = 40, 6, 16, 5
 

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from wstar_training import checkpoint
-from wstar_training.config import FlowOptions
-from wstar_training.distributed import joined
-from wstar_training.loop import FlowData, train
+from wstar_training.learning.config import FlowOptions
+from wstar_training.learning.distributed import joined
+from wstar_training.learning.loop import FlowData, train
+from wstar_training.learning.objective import IdentityPath
+from wstar_training.learning.supervision import Sketched
 from wstar_training.models.flow import flow_from_checkpoint
-from wstar_training.objective import IdentityPath
-from wstar_training.pretrain import Readout
-from wstar_training.supervision import Sketched
+from wstar_training.readout.fitted import Readout
 
 
 @dataclass

@@ -9,16 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from wstar.errors import InvalidInput, WstarError
-from wstar_training import (
-    ablate_command,
-    evaluate_command,
-    figures_command,
-    flow_command,
-    inspect_command,
-    sketch_command,
-)
-from wstar_training.demo import command as demo_command
-from wstar_training.encoding import command as codes_command
+from wstar_training.commands import ablate, codes, demo, evaluate, figures, flow, inspect, sketch
 
 EXIT_CODES = """exit codes:
   0    done
@@ -39,13 +30,13 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = root.add_subparsers(metavar="COMMAND", required=True)
     for name, module, text in (
-        ("inspect", inspect_command, "say what a checkpoint is, without building its network"),
-        ("codes", codes_command, "encode a folder of pictures to W+ codes"),
-        ("flow", flow_command, "make T from codes, pictures, labels and networks of your own"),
-        ("evaluate", evaluate_command, "measure a run again and print its tables"),
-        ("ablate", ablate_command, "train the paper's variants and print its Tables 1 to 3"),
-        ("figures", figures_command, "draw what was trained and measured, as PNG and SVG"),
-        ("sketch", sketch_command, "how far sketched distances are from exact ones, by size"),
+        ("inspect", inspect, "say what a checkpoint is, without building its network"),
+        ("codes", codes, "encode a folder of pictures to W+ codes"),
+        ("flow", flow, "make T from codes, pictures, labels and networks of your own"),
+        ("evaluate", evaluate, "measure a run again and print its tables"),
+        ("ablate", ablate, "train the paper's variants and print its Tables 1 to 3"),
+        ("figures", figures, "draw what was trained and measured, as PNG and SVG"),
+        ("sketch", sketch, "how far sketched distances are from exact ones, by size"),
     ):
         command = commands.add_parser(
             name,
@@ -56,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
         )
         module.add_arguments(command)
         command.set_defaults(carry_out=module.run)
-    demo_command.add_commands(commands)
+    demo.add_commands(commands)
     return root
 
 

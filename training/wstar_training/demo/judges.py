@@ -22,9 +22,9 @@ from wstar_training import checkpoint
 from wstar_training.demo.pictures import PictureSet, to_float
 from wstar_training.demo.population import sample, vary
 from wstar_training.demo.renderer import render
+from wstar_training.demo.tap_weights import balanced_tap_weights
 from wstar_training.models.perceptual import PerceptualDistance
 from wstar_training.models.vgg import VGG16
-from wstar_training.perceptual import balanced_tap_weights
 
 EMBEDDING = 128
 _POOLED = 2

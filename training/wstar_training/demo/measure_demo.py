@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from wstar_training.codes import compose, over_batches, regenerated
 from wstar_training.demo.autoencoder import psnr_each
 from wstar_training.demo.train_demo import World
-from wstar_training.evaluation import over_faces
+from wstar_training.evaluation.space import over_faces
+from wstar_training.learning.codes import compose, over_batches, regenerated
 
 
 def reconstruction(world: World) -> dict[str, Any]:

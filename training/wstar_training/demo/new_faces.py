@@ -12,9 +12,9 @@ from torch import Tensor
 from wstar.errors import InvalidInput
 from wstar.files import write_file
 from wstar.images import encode
-from wstar_training.codes import Codes
 from wstar_training.demo.pictures import to_bytes
 from wstar_training.demo.train_demo import World
+from wstar_training.learning.codes import Codes
 
 _COLUMNS = 8
 

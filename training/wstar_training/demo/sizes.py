@@ -9,10 +9,10 @@ from pathlib import Path
 from wstar.attributes import ATTRIBUTES
 from wstar.errors import CheckpointError, InvalidInput
 from wstar.files import write_file
-from wstar_training.config import FlowOptions
 from wstar_training.demo.autoencoder import AutoencoderOptions
 from wstar_training.demo.judges import JudgeOptions
 from wstar_training.demo.pictures import Split
+from wstar_training.learning.config import FlowOptions
 
 
 @dataclass(frozen=True)

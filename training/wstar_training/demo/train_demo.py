@@ -16,19 +16,26 @@ from torch import Tensor
 
 from wstar.attributes import ATTRIBUTES
 from wstar.graphs import Space
-from wstar_training.codes import Batch, Codes, compose, load_codes, over_batches, save_codes
-from wstar_training.config import FlowOptions
 from wstar_training.demo import autoencoder, judges
 from wstar_training.demo.pictures import PictureSet, Split, picture_set
 from wstar_training.demo.sizes import Sizes
 from wstar_training.editing.readout import editing_readout
+from wstar_training.evaluation.probes import Faces
+from wstar_training.learning.codes import (
+    Batch,
+    Codes,
+    compose,
+    load_codes,
+    over_batches,
+    save_codes,
+)
+from wstar_training.learning.config import FlowOptions
+from wstar_training.learning.objective import IdentityPath
 from wstar_training.models.encoder import DemoEncoder
 from wstar_training.models.flow import Flow
 from wstar_training.models.perceptual import PerceptualDistance
-from wstar_training.objective import IdentityPath
-from wstar_training.pretrain import Bools, Readout
-from wstar_training.probes import Faces
-from wstar_training.study import CodeSplit, Study, flow_stages, make
+from wstar_training.readout.fitted import Bools, Readout
+from wstar_training.study.stages import CodeSplit, Study, flow_stages, make
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wstar_training.editing.edits import Bools, Float64
 from wstar_training.editing.sweep import Effects
-from wstar_training.metrics import averages, interval, redraw
+from wstar_training.evaluation.metrics import averages, interval, redraw
 
 COMPARED = (
     "leakage", "flipped", "identity_reconstruction", "identity_input", "perceptual",

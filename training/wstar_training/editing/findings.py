@@ -15,7 +15,7 @@ from wstar_training.editing.comparison import COMPARED, Edits, compared, joined
 from wstar_training.editing.edits import Bools, Edit, Float64
 from wstar_training.editing.equal_change import at_change
 from wstar_training.editing.sweep import Effects, Sitting, Sweep, effects
-from wstar_training.metrics import averages
+from wstar_training.evaluation.metrics import averages
 
 # Strengths that the leakage matrices show, and wanted probabilities whose agreement is told.
 MATRIX_STEP, MATRIX_PROBABILITY = 3.0, 0.99

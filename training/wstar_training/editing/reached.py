@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from wstar.attributes import ATTRIBUTES
 from wstar.geometry import sigmoid
-from wstar_training.codes import over_batches, regenerated
 from wstar_training.editing.edits import Edit, EditSpace, Float64, held, targeted
+from wstar_training.learning.codes import over_batches, regenerated
 
 WANTED = (0.1, 0.5, 0.9)
 TOLERANCE = 0.05

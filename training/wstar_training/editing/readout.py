@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from wstar.attributes import ATTRIBUTES
 from wstar.geometry import sigmoid
-from wstar_training.directions import calibrated_readout
 from wstar_training.editing.edits import EditSpace, targeted
+from wstar_training.evaluation.probes import Faces
 from wstar_training.models.flow import Flow
-from wstar_training.pretrain import Readout, on_codes
-from wstar_training.probes import Faces
+from wstar_training.readout.fitted import Readout, on_codes
+from wstar_training.readout.served import calibrated_readout
 
 _PROBABILITY = 0.99
 _MARGIN = 0.05

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wstar_training import checkpoint
-from wstar_training.codes import Batch, over_batches
+from wstar_training.learning.codes import Batch, over_batches
 from wstar_training.models.vgg import VGG16
-from wstar_training.pretrain import Bools
+from wstar_training.readout.fitted import Bools
 
 # Five poolings of VGG16.
 _REDUCTION = 32

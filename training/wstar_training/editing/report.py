@@ -17,16 +17,16 @@ from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor
 
 from wstar.attributes import ATTRIBUTES
-from wstar_training.codes import compose, over_batches
 from wstar_training.editing.edits import Bools, EditSpace, Float64
 from wstar_training.editing.reached import encoded_again, reached_figures
 from wstar_training.editing.studio import Studio
 from wstar_training.editing.sweep import Pool
 from wstar_training.editing.ways import tried
+from wstar_training.learning.codes import compose, over_batches
 from wstar_training.models.classifiers import Classifiers
 from wstar_training.models.flow import Flow
-from wstar_training.pretrain import on_codes
-from wstar_training.study import Study
+from wstar_training.readout.fitted import on_codes
+from wstar_training.study.stages import Study
 
 SWEPT = (
     "Smiling", "Eyeglasses", "Male", "Young", "Bangs", "Blond_Hair", "Wearing_Hat", "Black_Hair",

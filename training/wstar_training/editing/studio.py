@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wstar.attributes import ATTRIBUTES
-from wstar_training.codes import Batch, over_batches, regenerated
+from wstar_training.learning.codes import Batch, over_batches, regenerated
 
 Float64 = NDArray[np.float64]
 

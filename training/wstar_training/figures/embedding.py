@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 
 from wstar.graphs import Space
+from wstar_training.evaluation.metrics import Bools
 from wstar_training.figures.style import BLUE, SPACES, Heading, new_figure, panels
-from wstar_training.metrics import Bools
 
 _WITHOUT = "#D9B48F"
 _PANEL_IN = 1.95

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from wstar.attributes import ATTRIBUTES
 from wstar.graphs import Space
-from wstar_training.directions import load_readout
+from wstar_training.commands.opening import complete
 from wstar_training.editing.edits import EditSpace
 from wstar_training.figures import material, measured
 from wstar_training.figures.curves import curves
@@ -30,8 +30,8 @@ from wstar_training.figures.scatter import scatter
 from wstar_training.figures.style import Heading, world_name
 from wstar_training.figures.triplets import Triplet, disagreement, triplets
 from wstar_training.models.flow import Flow
-from wstar_training.studies import complete
-from wstar_training.study import Study
+from wstar_training.readout.served import load_readout
+from wstar_training.study.stages import Study
 
 # W+ comes first: it is what the others are compared with.
 _SPACES = (Space.W_PLUS, Space.W_STAR, Space.W_STAR_ID)

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from wstar.graphs import Space
+from wstar_training.evaluation.metrics import Float64, best_scale
 from wstar_training.figures.style import INK, QUIET, SPACES, Heading, aside, new_figure, panels
-from wstar_training.metrics import Float64, best_scale
 
 _BINS = 45
 _SHOWN = (0.005, 0.995)

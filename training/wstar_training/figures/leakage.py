@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from wstar_training.evaluation.metrics import Float64
 from wstar_training.figures.style import FAINT, Heading, new_figure, panels
-from wstar_training.metrics import Float64
 
 # One scale for all heat maps: from what no one notices to what everyone does.
 LOW, HIGH = 0.003, 0.3

@@ -18,11 +18,11 @@ from wstar.errors import WstarError
 from wstar.geometry import squared_distance
 from wstar.graphs import Space
 from wstar.images import RGB
-from wstar_training.codes import Batch
-from wstar_training.metrics import Bools, Float64, Int64, draw_trials
+from wstar_training.evaluation.metrics import Bools, Float64, Int64, draw_trials
+from wstar_training.evaluation.probes import Faces, svm
+from wstar_training.learning.codes import Batch
 from wstar_training.models.flow import Flow
 from wstar_training.models.perceptual import Judge
-from wstar_training.probes import Faces, svm
 
 _ROUNDS = 10
 # Triplets whose pictures are judged at a time: at 256 px one picture has 15 MB of features.

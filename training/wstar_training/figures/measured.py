@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from wstar.graphs import Space
+from wstar_training.evaluation.metrics import Float64
 from wstar_training.figures.curves import Curve
 from wstar_training.figures.material import NothingToDraw
-from wstar_training.metrics import Float64
 
 Report = Mapping[str, Any]
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from wstar.attributes import ATTRIBUTES
 from wstar.geometry import sigmoid
-from wstar_training.codes import Batch
 from wstar_training.editing.edits import EditSpace, Float64, stepped, targeted
 from wstar_training.figures.edits import Edited, EditedFace
 from wstar_training.figures.material import as_bytes
+from wstar_training.learning.codes import Batch
 
 # Whether the attribute is given rather than taken, and how strongly: steps in standard deviations
 # of the codes along the normal, and probabilities.

@@ -10,8 +10,8 @@ from matplotlib.ticker import MaxNLocator
 from scipy.stats import spearmanr
 
 from wstar.graphs import Space
+from wstar_training.evaluation.metrics import Float64, pearson
 from wstar_training.figures.style import INK, SPACES, Heading, aside, new_figure, panels
-from wstar_training.metrics import Float64, pearson
 
 _PANEL_IN = 3.1
 # Beyond this share of the pairs the axes would only show outliers.

@@ -11,9 +11,9 @@ from matplotlib.patches import Rectangle
 
 from wstar.graphs import Space
 from wstar.images import RGB
+from wstar_training.evaluation.metrics import Float64, Int64
 from wstar_training.figures.sheet import CELL, LINE, PITCH, Sheet
 from wstar_training.figures.style import BLACK, QUIET, SPACES, Heading
-from wstar_training.metrics import Float64, Int64
 
 _COLUMNS = 2
 _MARGIN = 40

@@ -1,0 +1,1 @@
+"""The paper's variants of T, trained and measured side by side."""

@@ -1,0 +1,1 @@
+"""How well a space keeps its promises, on codes that trained nothing."""

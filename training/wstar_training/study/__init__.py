@@ -1,0 +1,1 @@
+"""What a run is made of, stage by stage, whatever its codes come from."""
