@@ -12,6 +12,8 @@ OUTPUT ?= demo-output
 PYTEST_ARGS ?=
 MINUTES ?= 15
 CASES ?= 100000
+# Processes that share the tests, file by file; each holds about 1 GB.
+JOBS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 
 DEMO := .venv-demo/bin
 DEV := .venv/bin
@@ -80,7 +82,7 @@ triton: $(TRITON_ENVIRONMENTS) ## serve REPOSITORY with a Triton server on this 
 
 .PHONY: test
 test: .venv/.installed .venv-deploy/.installed $(TRITON_ENVIRONMENTS) ## run the tests that need no GPU (PYTEST_ARGS="-m 'not slow'" ...)
-	@OMP_NUM_THREADS=1 $(DEV)/pytest -m "not gpu" $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 $(DEV)/pytest -n $(JOBS) --dist loadfile -m "not gpu" $(PYTEST_ARGS)
 
 .PHONY: check
 check: .venv/.installed ## lint, format, types, imports, stubs, file lengths
