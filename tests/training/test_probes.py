@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
+from wstar.attributes import ATTRIBUTES
 from wstar_training.evaluation.dci import (
     completeness,
     dci,
@@ -19,6 +20,7 @@ from wstar_training.evaluation.metrics import (
     redraw,
 )
 from wstar_training.evaluation.probes import Answers, Faces, free_mlp, scores, svm
+from wstar_training.evaluation.room import room
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 
@@ -146,3 +148,31 @@ def test_scores_are_those_of_scikit_learn_for_every_redraw() -> None:
                 balanced_accuracy_score(t, d > 0, sample_weight=weight)
             )
             assert found.auc[row, k] == pytest.approx(roc_auc_score(t, d, sample_weight=weight))
+
+
+def test_room_is_where_a_free_network_is_ahead_and_a_space_takes_its_share_of_it() -> None:
+    random = np.random.default_rng(0)
+    truth = random.random((4000, len(ATTRIBUTES))) < 0.5
+
+    def answers(*right: float) -> Answers:
+        """Attribute 0 and 1 are answered rightly so often, all others always."""
+        share = np.array([*right, *np.ones(len(ATTRIBUTES) - 2)])
+        wrong = random.random(truth.shape) >= share
+        return Answers(np.where(truth ^ wrong, 1.0, -1.0), truth)
+
+    spaces = {"plus": answers(0.7, 0.98), "star": answers(0.8, 0.98)}
+    found = room("plus", spaces, answers(0.9, 0.99))
+    assert found["attributes"] == [ATTRIBUTES[0]]
+    assert found["faces"] == 2000
+    # 2000 faces tell a share of 0.7 to 0.01, and the half of a room of 0.2 to about 0.08.
+    assert found["accuracy"]["plus"]["value"] == pytest.approx(0.7, abs=0.04)
+    assert found["taken"]["star"]["value"] == pytest.approx(0.5, abs=0.2)
+    assert found["taken"]["star"]["low"] < 0.5 < found["taken"]["star"]["high"]
+
+
+def test_where_nothing_is_ahead_there_is_no_room() -> None:
+    truth = np.random.default_rng(0).random((100, len(ATTRIBUTES))) < 0.5
+    same = Answers(np.where(truth, 1.0, -1.0), truth)
+    found = room("plus", {"plus": same, "star": same}, same)
+    assert found["attributes"] == []
+    assert found["taken"] == found["accuracy"] == {}

@@ -8,6 +8,7 @@ The report is plain data. A figure is {"value", "low", "high"}, with its 95 % in
   `_gap`, T's own codes minus fresh ones; `gain`, paired differences to W+ (`std_ratio`: STD by that
   of W+ after W+'s best rescale); `round_trip`, `s_std`.
 - ceiling: the same figures of free networks on the same codes.
+- room: what `room.room` says of attributes that W+ leaves something to gain in.
 - attributes.NAME: `share` and `base_rate`, scores by space, and those of the free networks.
 """
 
@@ -26,6 +27,7 @@ from wstar.graphs import Space
 from wstar_training.evaluation.agreement import Distances
 from wstar_training.evaluation.metrics import best_scale, holm, mcnemar, quotient, redraw
 from wstar_training.evaluation.probes import Answers, Scores, scores, svm
+from wstar_training.evaluation.room import room
 from wstar_training.evaluation.space import (
     as_figure,
     conditioning,
@@ -94,6 +96,9 @@ def measure(study: Study, flows: Mapping[str, Flow]) -> dict[str, Any]:
         "codes": _counts(study, yard, base),
         "spaces": {name: space.figures for name, space in measured.items()},
         "ceiling": _ceiling(yard, scale),
+        "room": room(
+            BASELINE, {name: space.answers for name, space in measured.items()}, yard.free_all
+        ),
         "attributes": _attributes(yard, base, measured),
     }
 

@@ -33,7 +33,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     parts += ["## The paper's Table 1", table_1(spaces)]
     for target, name in _TARGETS.items():
         parts += [f"## Distance of {name}", *_distances(report, target)]
-    parts += ["## Attributes", _averages(report), *_each_attribute(report)]
+    parts += ["## Attributes", _averages(report), _room(report["room"]), *_each_attribute(report)]
     parts += ["## Disentanglement, completeness, informativeness", _dci(spaces)]
     parts += ["## W\\* minus W+, paired", _gains(spaces)]
     if "editing" in report:
@@ -165,6 +165,23 @@ def _averages(report: Mapping[str, Any]) -> str:
         "its calibration error",
     ]  # fmt: skip
     return table(header, rows)
+
+
+def _room(found: Mapping[str, Any]) -> str:
+    """The same over attributes that leave something to gain."""
+    said = f"the free MLP (T's codes too) is {found['least']:.2f} or more ahead of W+"
+    if not found["accuracy"]:
+        return f"There is no attribute in which {said}."
+    rows = [
+        [_FREE if name == "free" else _name(name), show(figure), show(found["taken"].get(name), 2)]
+        for name, figure in found["accuracy"].items()
+    ]
+    names = ", ".join(found["attributes"])
+    return (
+        f"Attributes in which {said}, chosen on every second face of the test: {names}. The "
+        f"other {found['faces']} faces:\n\n"
+        + table(["SVM in", "average accuracy over these", "share of the room taken"], rows)
+    )
 
 
 def _each_attribute(report: Mapping[str, Any]) -> list[str]:
