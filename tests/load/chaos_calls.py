@@ -42,10 +42,11 @@ _OPTIONS = (
 
 @dataclass
 class Tally:
-    """What came of the calls of one part."""
+    """What came of the calls of one part; `away`: how a server's going ended some."""
 
     statuses: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
+    away: Counter[str] = field(default_factory=Counter)
     wrong: int = 0
     without_retry_info: int = 0
     last_ok_s: float = 0.0
@@ -62,8 +63,11 @@ class Tally:
         self.statuses[code] += 1
         told = error_of_call(error, "here")  # type: ignore[arg-type]
         self.without_retry_info += "retry_after_s" not in vars(told)
-        if code not in AWAY:
-            self.faults[f"{code}: {str(error.details())[:150]}"] += 1
+        text = f"{code}: {str(error.details())[:150]}"
+        if code in AWAY:
+            self.away[text] += 1
+        else:
+            self.faults[text] += 1
 
     def answered(self, wrong: str | None) -> None:
         """Count a call that was answered, and what is wrong with the answer."""

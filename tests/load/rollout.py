@@ -47,7 +47,7 @@ class Rollout:
 
     def violations(self) -> Iterator[str]:
         """Say what must not be."""
-        for text, count in self.tally.faults.items():
+        for text, count in (self.tally.faults + self.tally.away).items():
             yield f"{count} x {text}"
         for status in self.tally.statuses.keys() - {"OK"}:
             yield f"{self.tally.statuses[status]} calls ended with {status}"

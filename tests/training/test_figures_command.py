@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from tests.training.small_study import COLOURS, ROWS, Painter, SmallStudy
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -27,25 +28,13 @@ from wstar_training.figures.gallery import FIGURES, Source
 from wstar_training.figures.material import NothingToDraw, distances, told_apart
 from wstar_training.learning.codes import Axes, Batch, Codes
 from wstar_training.learning.config import FlowOptions
-from wstar_training.learning.objective import IdentityPath
 from wstar_training.models.classifiers import Classifiers
 from wstar_training.models.flow import Coupling, Flow, half_masks
-from wstar_training.models.perceptual import PerceptualDistance
-from wstar_training.models.vgg import VGG16
 from wstar_training.readout.fitted import Bools
 from wstar_training.readout.served import load_readout, save_readout
-from wstar_training.study.stages import CodeSplit, Study
+from wstar_training.study.stages import CodeSplit
 
-SIDE, ROWS, AXES, COUNT = 16, 6, 12, 60
-
-
-class Painter(nn.Module):
-    """G of a world whose pictures are the first 12 numbers of a code, made smooth."""
-
-    def forward(self, w: Tensor) -> Tensor:
-        """Map (N, 6, 512) to (N, 3, 16, 16)."""
-        colours = 0.3 * w[:, 0, :AXES].reshape(-1, 3, 2, 2)
-        return functional.interpolate(colours, SIDE, mode="bilinear").tanh()
+AXES, COUNT = COLOURS, 60
 
 
 class Reader(nn.Module):
@@ -66,14 +55,12 @@ class Recogniser(nn.Module):
 
 
 @dataclass(frozen=True)
-class Small(Study):
+class Small(SmallStudy):
     """A study whose attributes are signs of numbers of its codes."""
 
     run: Path
 
     labels = {"world": "small world: colours"}
-    sketch, held_out, penalty = 64, 20, 0.01
-    encoder = nn.Identity()
     referee, identity_referee = Reader(), Recogniser()
     perceptual_scale = 7.0
 
@@ -98,17 +85,6 @@ class Small(Study):
             return pictures
 
         return batch
-
-    @cached_property
-    def judge(self) -> PerceptualDistance:
-        """A VGG of random weights."""
-        torch.manual_seed(0)
-        return PerceptualDistance(VGG16(2), 10.0)
-
-    @property
-    def identity_path(self) -> IdentityPath:
-        """G; F is not needed here."""
-        return IdentityPath(Painter(), nn.Identity())
 
     @property
     def flow_options(self) -> Mapping[Space, FlowOptions]:

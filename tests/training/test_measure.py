@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from tests.training.small_study import ROWS, SIDE, Painter, SmallStudy
 from torch import Tensor, nn
 
 from wstar.attributes import ATTRIBUTES
@@ -32,37 +33,23 @@ from wstar_training.evaluation.space import as_figure
 from wstar_training.evaluation.yardsticks import TARGETS, probe_faces, yardsticks
 from wstar_training.learning.codes import Batch, Codes, load_codes, save_codes
 from wstar_training.learning.config import FlowOptions
-from wstar_training.learning.objective import IdentityPath
 from wstar_training.models.flow import Coupling, Flow, half_masks
-from wstar_training.models.perceptual import PerceptualDistance
-from wstar_training.models.vgg import VGG16
 from wstar_training.readout.fitted import Bools
 from wstar_training.study.stages import CodeSplit, Study, flow_stages
 
-SIDE, ROWS, AXES = 16, 6, 5
+AXES = 5
 COUNTS: dict[CodeSplit, int] = {"flow": 120, "probe": 90, "test": 80}
 
 
-class Painter(nn.Module):
-    """G of a world whose pictures are smooth and whose colours are the first numbers of a code."""
-
-    def forward(self, w: Tensor) -> Tensor:
-        """Map (N, 6, 512) to (N, 3, 16, 16)."""
-        colours = 0.3 * w[:, 0, :12].reshape(-1, 3, 2, 2)
-        out: Tensor = nn.functional.interpolate(colours, SIDE, mode="bilinear")
-        return out.tanh()
-
-
 @dataclass(frozen=True)
-class Small(Study):
+class Small(SmallStudy):
     """A study without files of its own: codes in five dimensions, attributes that are signs."""
 
     run: Path
     looks: list[int] = field(default_factory=list)
 
     labels = {"world": "a small world"}
-    sketch, held_out, penalty = 64, 20, 0.01
-    encoder = referee = nn.Identity()
+    referee = nn.Identity()
     identity_referee = None
 
     @cached_property
@@ -96,17 +83,6 @@ class Small(Study):
             return (drawn + 0.05 * noise[some]).clamp(-1, 1)
 
         return batch
-
-    @cached_property
-    def judge(self) -> PerceptualDistance:
-        """A VGG of random weights."""
-        torch.manual_seed(0)
-        return PerceptualDistance(VGG16(2), 10.0)
-
-    @property
-    def identity_path(self) -> IdentityPath:
-        """G; F is not needed here."""
-        return IdentityPath(Painter(), nn.Identity())
 
     @property
     def flow_options(self) -> Mapping[Space, FlowOptions]:
