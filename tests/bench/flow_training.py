@@ -75,7 +75,7 @@ def stepper(flow: Flow, data: FlowData, options: FlowOptions) -> Run:
     rng = np.random.default_rng(0)
     readout = Readout(rng.standard_normal((len(ATTRIBUTES), dim)), np.zeros(len(ATTRIBUTES)))
     objective = Objective(flow, readout, data.distances.mean, options, ALONE, None)
-    optimizer = torch.optim.AdamW(flow.parameters(), options.rate, foreach=True)
+    optimizer = torch.optim.AdamW(flow.parameters(), options.rate, fused=True)
 
     def step() -> None:
         rows = torch.from_numpy(rng.choice(len(data), options.batch, replace=False))

@@ -23,7 +23,13 @@ from wstar.graphs import Space
 from wstar_training import checkpoint
 from wstar_training.ablation.variants import Variant, train_variant
 from wstar_training.encoding.store import locked
-from wstar_training.evaluation.measure import BASELINE, measure, plain
+from wstar_training.evaluation.measure import (
+    BASELINE,
+    Baseline,
+    measure,
+    measure_baseline,
+    plain,
+)
 from wstar_training.evaluation.space import PAPER_PAIRS, space_distances
 from wstar_training.evaluation.yardsticks import TARGETS, Yardsticks, yardsticks
 from wstar_training.learning.config import FlowOptions
@@ -161,7 +167,8 @@ def measure_jobs(study: Study, wanted: Sequence[Job]) -> dict[Job, dict[str, Any
     training, the report of `measure` for W+ and this T, and `unscaled` of both and of the free
     network.
     """
-    yard = yardsticks(study)
+    base = cache(lambda: measure_baseline(study))
+    yardsticks(study)
     yard_sha256 = checkpoint.file_sha256(study.path(_YARDSTICKS))
     made_from = {
         job: {"flow.pt": checkpoint.file_sha256(job.flow), _YARDSTICKS: yard_sha256}
@@ -179,7 +186,7 @@ def measure_jobs(study: Study, wanted: Sequence[Job]) -> dict[Job, dict[str, Any
         with ExitStack() as stack:
             for job in together:
                 stack.enter_context(locked(job.folder))
-            _measure(study, yard, together, made_from)
+            _measure(study, base(), together, made_from)
         took[name] = [time.monotonic() - started]
     found = {job: measurement(job, made_from[job]) for job in wanted}
     return {job: kept for job, kept in found.items() if kept is not None}
@@ -187,13 +194,13 @@ def measure_jobs(study: Study, wanted: Sequence[Job]) -> dict[Job, dict[str, Any
 
 def _measure(
     study: Study,
-    yard: Yardsticks,
+    base: Baseline,
     together: Sequence[Job],
     made_from: Mapping[Job, Mapping[str, str]],
 ) -> None:
-    """Measure the seeds of a variant: W+ beside them is measured once for all."""
-    flows = {job.name: load_flow(job.flow) for job in together}
-    report = plain(measure(study, flows))
+    """Measure the seeds of a variant."""
+    flows, yard = {job.name: load_flow(job.flow) for job in together}, base.yard
+    report = plain(measure(study, flows, base))
     plus = unscaled(study, yard, study.flow(Space.W_PLUS))
     for job in together:
         kept = {

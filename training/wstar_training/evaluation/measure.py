@@ -71,36 +71,62 @@ class Measured:
     dci: Rows
 
 
-def measure(study: Study, flows: Mapping[str, Flow]) -> dict[str, Any]:
-    """Measure flows by name, and W+ beside them; the report of the module's first lines.
+@dataclass(frozen=True)
+class Baseline:
+    """W+ of a study, measured: what every T is compared with.
 
-    What does not depend on a flow is measured once and kept in the run (`yardsticks`).
+    scale: by target, the factor under which distances in W+ imitate the perceptual ones best.
     """
-    yard = yardsticks(study)
-    flows = {BASELINE: study.flow(Space.W_PLUS), **flows}
+
+    yard: Yardsticks
+    scale: Mapping[str, float]
+    plus: Measured
+
+
+def measure_baseline(study: Study) -> Baseline:
+    """Measure W+; what depends on no flow is measured once and kept in the run (`yardsticks`)."""
+    yard, flow = yardsticks(study), study.flow(Space.W_PLUS)
     w = study.codes.w["test"][: yard.drawn["test"].count]
-    plain = space_distances(flows[BASELINE], w, yard.drawn["test"].trials)
+    plain = space_distances(flow, w, yard.drawn["test"].trials)
     scale = {
         target: best_scale(plain.pairs, yard.perceptual["test", target].pairs) for target in TARGETS
     }
-    measured = {}
+    return Baseline(yard, scale, _space(study, yard, scale, BASELINE, flow))
+
+
+def measure(
+    study: Study, flows: Mapping[str, Flow], baseline: Baseline | None = None
+) -> dict[str, Any]:
+    """Measure flows by name beside W+; the report of the module's first lines.
+
+    baseline: of the same study; None measures it.
+    """
+    base = baseline or measure_baseline(study)
+    yard, scale, plus = base.yard, base.scale, base.plus
+    measured = {BASELINE: plus}
     for name, flow in flows.items():
-        progress(f"space {name}")
-        measured[name] = _measured(study, yard, flow, scale)
-    plus = measured[BASELINE]
+        if name != BASELINE:
+            measured[name] = _space(study, yard, scale, name, flow)
     for space in measured.values():
         space.figures["gain"] = _gain(space, plus)
-    base = probe_faces(study, flows[BASELINE])
+    faces = probe_faces(study, study.flow(Space.W_PLUS))
     return {
         "world": study.labels.get("world", "own files: " + ", ".join(study.labels.values())),
-        "codes": _counts(study, yard, base),
+        "codes": _counts(study, yard, faces),
         "spaces": {name: space.figures for name, space in measured.items()},
         "ceiling": _ceiling(yard, scale),
         "room": room(
             BASELINE, {name: space.answers for name, space in measured.items()}, yard.free_all
         ),
-        "attributes": _attributes(yard, base, measured),
+        "attributes": _attributes(yard, faces, measured),
     }
+
+
+def _space(
+    study: Study, yard: Yardsticks, scale: Mapping[str, float], name: str, flow: Flow
+) -> Measured:
+    progress(f"space {name}")
+    return _measured(study, yard, flow, scale)
 
 
 def _counts(study: Study, yard: Yardsticks, faces: ProbeFaces) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def train(
     parallel = group.parallel(objective)
     weights, decay = list(flow.parameters()), options.weight_decay
     optimizer = torch.optim.AdamW(
-        weights, options.rate, betas=options.betas, weight_decay=decay, foreach=True
+        weights, options.rate, betas=options.betas, weight_decay=decay, fused=True
     )
     largest_norm = _LARGEST_GRADIENT * max(1.0, options.distance_weight)
 
