@@ -126,7 +126,7 @@ chaos: .venv/.installed $(TRITON_ENVIRONMENTS) ## kill Triton and restart server
 	@$(DEV)/python -m tests.load.chaos
 
 .PHONY: rollout
-rollout: .venv/.installed ## replace servers behind nginx under 10,000 calls, as the manifest says (needs kubectl, nginx)
+rollout: .venv/.installed ## replace servers behind HAProxy under 10,000 calls, as the manifest says (needs kubectl, haproxy)
 	@$(DEV)/python -m tests.load.rollout
 
 .PHONY: dashboard

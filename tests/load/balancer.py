@@ -1,10 +1,13 @@
-"""nginx as the balancer in front of servers: each call goes to one of those it was told of last."""
+"""HAProxy as the balancer in front of servers: each call goes to one of those it was told of last.
+
+It is told at run time. A balancer that reads its file anew ends its clients' connections, and loses
+calls that were on their way: a fault of that balancer, which would be counted as the servers'.
+"""
 
 from __future__ import annotations
 
-import getpass
+import csv
 import shutil
-import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -14,89 +17,102 @@ from pathlib import Path
 from tests.service.triton_process import eventually
 
 _STOP_S = 30.0
+# More than there are servers at once, those that stop among them.
+_PLACES = 8
 # Debian's is in a folder that users have not in their PATH.
-_PROGRAM = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+_PROGRAM = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
 # Nothing is tried twice, not even a connection that is refused: what a server loses is seen. Which
 # servers fail is for their probes to find.
 _CONFIG = """
-daemon off;
-user {user};
-worker_processes 1;
-pid {folder}/nginx.pid;
-events {{}}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/body;
-  proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi;
-  scgi_temp_path {folder}/scgi;
-  uwsgi_temp_path {folder}/uwsgi;
-  client_max_body_size 0;
-  grpc_read_timeout 60s;
-  grpc_send_timeout 60s;
-  grpc_next_upstream off;
-  upstream servers {{
-{servers}
-    keepalive 32;
-  }}
-  server {{
-    listen {address} http2;
-    location / {{ {action} }}
-  }}
-}}
+global
+  stats socket {socket} mode 600 level admin
+  nbthread 1
+defaults
+  mode http
+  retries 0
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+frontend calls
+  bind {address} proto h2
+  default_backend servers
+backend servers
+  balance roundrobin
+  server-template place {places} 127.0.0.1:9 proto h2 disabled
 """
-_NOWHERE = "    server 127.0.0.1:9 down;"
 
 
 class Balancer:
-    """An nginx that runs; `address` is where it listens."""
+    """An HAProxy that runs; `address` is where it listens."""
 
     def __init__(self, folder: Path, address: str) -> None:
-        self._folder = folder
+        self._socket = folder / "haproxy.socket"
         self.address = address
-        self._write(())
+        self._places: dict[str, int] = {}
+        self._next = 0
+        config = folder / "haproxy.cfg"
+        text = _CONFIG.format(socket=self._socket, address=address, places=_PLACES)
+        config.write_text(text, encoding="utf-8")
         assert _PROGRAM is not None, "ask for `missing` before"
-        command = [_PROGRAM, "-e", str(self.log), "-p", str(folder), "-c", str(self._config)]
-        self._process = subprocess.Popen(command, start_new_session=True)
+        with self._log(folder).open("wb") as log:
+            command = [_PROGRAM, "-db", "-f", str(config)]
+            self._process = subprocess.Popen(command, stderr=log, start_new_session=True)
         eventually(self._listens, _STOP_S)
-
-    @property
-    def log(self) -> Path:
-        """What nginx complains about."""
-        return self._folder / "nginx.log"
 
     def balance(self, servers: Sequence[str]) -> None:
         """Send calls that come from now on to these servers; those under way stay."""
-        self._write(servers)
-        self._process.send_signal(signal.SIGHUP)
+        for server in self._places.keys() - set(servers):
+            self._set(self._places.pop(server), "state maint")
+        for server in servers:
+            if server not in self._places:
+                place = self._free_place()
+                self._places[server] = place
+                host, port = server.rsplit(":", 1)
+                self._set(place, f"addr {host} port {port}")
+                self._set(place, "state ready")
+
+    def refused(self) -> int:
+        """Return how many calls found no server where one had been announced."""
+        rows = csv.DictReader(self._tell("show stat").removeprefix("# ").splitlines())
+        (backend,) = (row for row in rows if row["svname"] == "BACKEND")
+        return int(backend["econ"])
 
     def close(self) -> None:
-        """Stop it, its workers too."""
+        """Stop it."""
         self._process.terminate()
         self._process.wait(_STOP_S)
 
-    @property
-    def _config(self) -> Path:
-        return self._folder / "nginx.conf"
+    def _free_place(self) -> int:
+        """Return the place that has been free for longest: calls may still be under way in one."""
+        taken = set(self._places.values())
+        for _ in range(_PLACES):
+            self._next = self._next % _PLACES + 1
+            if self._next not in taken:
+                return self._next
+        raise RuntimeError(f"more than {_PLACES} servers")
 
-    def _write(self, servers: Sequence[str]) -> None:
-        lines = [f"    server {server} max_fails=0;" for server in servers]
-        text = _CONFIG.format(
-            folder=self._folder,
-            user=getpass.getuser(),
-            servers="\n".join(lines) or _NOWHERE,
-            address=self.address,
-            action="grpc_pass grpc://servers;" if servers else "return 503;",
-        )
-        # At once: nginx may be reading the one before.
-        new = self._folder / "nginx.conf.new"
-        new.write_text(text, encoding="utf-8")
-        new.replace(self._config)
+    def _tell(self, command: str) -> str:
+        """Carry out a command of the runtime API and return its answer."""
+        with socket.socket(socket.AF_UNIX) as telling:
+            telling.connect(str(self._socket))
+            telling.sendall(f"{command}\n".encode())
+            answer = b"".join(iter(lambda: telling.recv(65536), b"")).decode().strip()
+        return answer
+
+    def _set(self, place: int, change: str) -> None:
+        """Change a server; what HAProxy says of a change that it makes is no error."""
+        answer = self._tell(f"set server servers/place{place} {change}")
+        if answer and "changed" not in answer and "no need" not in answer:
+            raise RuntimeError(f"{change}: {answer}")
+
+    @staticmethod
+    def _log(folder: Path) -> Path:
+        return folder / "haproxy.log"
 
     def _listens(self) -> bool:
         host, port = self.address.rsplit(":", 1)
         with socket.socket() as asking:
-            return asking.connect_ex((host, int(port))) == 0
+            return self._socket.exists() and asking.connect_ex((host, int(port))) == 0
 
 
 def free_address() -> str:
@@ -108,7 +124,7 @@ def free_address() -> str:
 
 def missing() -> str | None:
     """Why there can be no balancer here, or None."""
-    return None if _PROGRAM else "nginx is not on this machine (Debian: apt install nginx)"
+    return None if _PROGRAM else "haproxy is not on this machine (Debian: apt install haproxy)"
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from tests.load.chaos_calls import (
     AWAY,
     CALLERS,
     METHODS,
+    NOTHING_TWICE,
     Tally,
     call_as_users_do,
     call_plainly,
@@ -124,7 +125,7 @@ async def kill_triton(server: Served, cases: Sequence[Case], part: Part) -> None
 
     print(f"{'':3} {'Triton, s':>10} {'then back, s':>14} {'MiB':>9} {'threads':>8}", flush=True)
     callers = [
-        call_plainly(server.address, cases, seed, tally, lambda: not over.is_set())
+        call_plainly(server.address, cases, seed, tally, lambda: not over.is_set(), NOTHING_TWICE)
         for seed in range(CALLERS)
     ]
     await _under_load(callers, chaos(), over.set)
@@ -155,7 +156,9 @@ async def take_over(servers: Instances, cases: Sequence[Case], part: Part) -> No
 
     await servers.start()
     callers = [
-        call_plainly(str(servers.address), cases, seed, tally, lambda: not over.is_set())
+        call_plainly(
+            str(servers.address), cases, seed, tally, lambda: not over.is_set(), NOTHING_TWICE
+        )
         for seed in range(CALLERS)
     ]
     await _under_load(callers, chaos(), over.set)

@@ -30,10 +30,11 @@ _STREAM_FACES = 40
 _STREAM_SHARE = 0.05
 # As `soak_answers.BOUNDS`: other batch sizes sum in another order.
 _OF_STD = 1e-5
-# A channel of its own for each caller; nothing is sent twice.
+# Nothing is sent twice, not even what a server refused by GOAWAY before it began.
+NOTHING_TWICE = (("grpc.enable_retries", 0),)
+# A channel of its own for each caller.
 _OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.enable_retries", 0),
     ("grpc.max_receive_message_length", -1),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
@@ -82,11 +83,18 @@ Goes = Callable[[], bool]
 
 
 async def call_plainly(
-    address: str, cases: Sequence[Case], seed: int, tally: Tally, goes_on: Goes
+    address: str,
+    cases: Sequence[Case],
+    seed: int,
+    tally: Tally,
+    goes_on: Goes,
+    options: Sequence[tuple[str, int]] = (),
 ) -> None:
-    """Call one after another over one connection, without retries."""
+    """Call one after another over one connection, with gRPC's defaults: no call is retried that a
+    server has begun. `options` are of the channel.
+    """
     rng = np.random.default_rng(seed)
-    async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
+    async with grpc.aio.insecure_channel(address, options=(*_OPTIONS, *options)) as channel:
         stub: Any = LatentSpaceServiceStub(channel)
         while goes_on():
             case = cases[int(rng.integers(len(cases)))]
