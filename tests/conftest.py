@@ -8,8 +8,13 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 SEED = 20210704
+
+# How long an example takes is not what tests are about, and a busy machine makes it long.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 COMMAND = "import sys; from wstar.cli import main; sys.exit(main())"
 WITHOUT_RICH = f"import sys; sys.modules['rich'] = None; {COMMAND}"
+# Of the terminal that the tests run in.
+_OF_THIS_TERMINAL = {"NO_COLOR", "COLUMNS", "LINES"}
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -38,7 +40,7 @@ def shown(
     above, below = pty.openpty()
     fcntl.ioctl(below, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
     environment = {
-        **{name: value for name, value in os.environ.items() if name != "NO_COLOR"},
+        **{name: value for name, value in os.environ.items() if name not in _OF_THIS_TERMINAL},
         **{"TERM": "xterm-256color", "WSTAR_SERVER": canned.target, **variables},
     }
     process = subprocess.Popen(

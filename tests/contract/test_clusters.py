@@ -49,7 +49,6 @@ def assert_ordered(labels: Labels) -> None:
 
 
 # Whichever example is first imports SciPy or scikit-learn: there is no deadline for one.
-@settings(deadline=None)
 @given(SEEDS, st.integers(1, 40), st.floats(0, 6))
 def test_no_two_of_a_group_are_too_far_apart_and_no_two_groups_fit_together(
     seed: int, count: int, limit: float
@@ -65,7 +64,6 @@ def test_no_two_of_a_group_are_too_far_apart_and_no_two_groups_fit_together(
             assert apart[np.ix_(group, other)].max() > limit / ROUNDING
 
 
-@settings(deadline=None)
 @given(SEEDS, st.floats(0.5, 4))
 def test_groups_do_not_depend_on_the_order_of_codes(seed: int, limit: float) -> None:
     codes = drawn(seed, 25)
@@ -76,7 +74,7 @@ def test_groups_do_not_depend_on_the_order_of_codes(seed: int, limit: float) -> 
     assert partition(restored) == partition(within(codes, limit))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(SEEDS)
 def test_two_separate_blobs_are_found(seed: int) -> None:
     codes, labels = blobs(seed)
@@ -85,7 +83,7 @@ def test_two_separate_blobs_are_found(seed: int) -> None:
     np.testing.assert_array_equal(into(codes, 2, seed), labels)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(SEEDS, st.integers(1, 12))
 def test_means_give_the_same_groups_for_the_same_seed(seed: int, count: int) -> None:
     codes = drawn(seed, 12, np.float16)

@@ -33,7 +33,7 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / f"codes{request.param}"
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     n=st.integers(1, 18),
     names=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))),

@@ -38,7 +38,7 @@ def reference(a: Codes, b: Codes) -> Float64:
     return np.asarray(pairs, np.float64).reshape(len(a), len(b))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SEEDS, st.integers(1, 6), st.integers(1, 9), st.floats(-4, 1), DTYPES, DTYPES)
 def test_a_long_mean_costs_no_precision(
     seed: int, rows: int, columns: int, exponent: float, of_a: type, of_b: type

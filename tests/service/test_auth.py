@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_g
 from grpc_status import rpc_status
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.service.conftest import stumbled
 
 from wstar.errors import InvalidInput, Unauthenticated
 from wstar.remote import error_of_call
@@ -45,6 +46,14 @@ class Serving:
 
     async def ask(self, kind: str, metadata: Sent, method: str | None = None) -> list[bytes]:
         """Call a method of a kind; the replies. A stream of requests has one and stays open."""
+        while True:
+            try:
+                return await self._ask(kind, metadata, method)
+            except grpc.aio.AioRpcError as error:
+                if not stumbled(error):
+                    raise
+
+    async def _ask(self, kind: str, metadata: Sent, method: str | None) -> list[bytes]:
         multi = getattr(self.channel, kind)(method or f"/test.Kinds/{kind}")
         if kind.startswith("unary"):
             call = multi(b"x", metadata=metadata, timeout=10)
@@ -162,7 +171,9 @@ def test_calls_of_every_kind_and_unknown_ones_are_refused_before_any_work(
                     await server.ask(kind, (*metadata, ("x-request-id", "id-7")), method)
                 _check_refusal(caught.value, said)
             assert server.reached == []
-            assert server.refused == ["UNAUTHENTICATED"] * len(asked)
+            assert set(server.refused) == {"UNAUTHENTICATED"}
+            # More, where one was asked again.
+            assert len(server.refused) >= len(asked)
 
     with caplog.at_level(logging.DEBUG, "wstar"):
         asyncio.run(run())
@@ -280,7 +291,7 @@ TOKEN = st.from_regex(r"[A-Za-z0-9._~+/-]{16,509}={0,3}", fullmatch=True)
 NAME = st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.dictionaries(TOKEN, NAME, min_size=1, max_size=8), st.text(max_size=40))
 def test_every_token_of_a_file_finds_its_name_and_nothing_else_does(
     tmp_path_factory: pytest.TempPathFactory, owners: dict[str, str], other: str

@@ -147,7 +147,7 @@ HUGE = st.builds(lambda text, times: text * times, TEXT, st.sampled_from([1, 100
 VALUE = st.one_of(HUGE, st.binary(), st.integers(), st.lists(st.floats(), max_size=2000))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sampled_from(EVERY), HUGE, st.dictionaries(HUGE | st.just("field"), VALUE), HUGE, st.floats()
 )

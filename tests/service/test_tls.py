@@ -280,7 +280,7 @@ def test_a_bad_file_at_start_is_named(field: str, fault: str, tmp_path: Path) ->
 
 # The library says of certificates that are damaged just so that it will refuse them one day.
 @pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=8), st.floats(0, 1), st.booleans())
 def test_damaged_files_are_refused_or_still_a_pair(
     tmp_path_factory: pytest.TempPathFactory, damage: bytes, where: float, in_key: bool

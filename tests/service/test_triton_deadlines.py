@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.triton
 CALLS = 12
+ROUNDS = 5
 LEAVING_S = 10.0
 PATIENCE_S = 30.0
 
@@ -146,7 +147,8 @@ def test_queue_limits_of_the_configuration_have_their_own_errors(own_triton: Tri
     policy = {
         "timeout_action": "REJECT",
         "allow_timeout_override": True,
-        "default_timeout_microseconds": 1000,
+        # Less than a batch takes, and more than an idle Triton needs to start one.
+        "default_timeout_microseconds": 10_000,
         "max_queue_size": 2,
     }
     own_triton.load(
@@ -165,7 +167,12 @@ def test_queue_limits_of_the_configuration_have_their_own_errors(own_triton: Tri
             assert (await runner.run("encoder", image=images))["w"].shape == (16, 10, 512)
             await runner.close()
 
-    found = asyncio.run(scenario())
+    wanted = {dict, Overloaded, DeadlineExceeded}
+    kinds: set[type] = set()
+    # On a busy machine a round may lack one of them.
+    for _ in range(ROUNDS):
+        kinds |= {type(answer) for answer in asyncio.run(scenario())}
+        if kinds >= wanted:
+            break
     own_triton.load("encoder")
-    kinds = {type(answer) for answer in found}
-    assert kinds == {dict, Overloaded, DeadlineExceeded}
+    assert kinds == wanted
