@@ -27,6 +27,8 @@ RESTS_ON: Mapping[str, str] = {
     "gpus": _ASSUMED,
     "gpu_memory_gb_each": f"{_MEASURED} (engines), {_ASSUMED} (the rest)",
     "triton_memory_gib": _ASSUMED,
+    "requested_cores": "the manifests' requests, the counts above",
+    "requested_memory_gib": "the manifests' requests, the counts above",
     "pictures_in_gbit": "**assumed** size of a picture",
     "codes_out_gbit": "the contract",
     "to_triton_gbit": "the contract",

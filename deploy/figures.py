@@ -23,7 +23,7 @@ DECODE_MS: Mapping[int, float] = {256: 0.85, 512: 5.8, 1024: 19.0}
 
 FIGURES: Mapping[str, Figure] = {
     "call": Figure(
-        2.7,
+        2.4,
         "ms of a core per request",
         "measured",
         "service/README.md, overhead of a call with 1 picture, the client's half included",
@@ -96,14 +96,25 @@ FIGURES: Mapping[str, Figure] = {
     "activations": Figure(
         4000.0, "MB of GPU memory", "assumed", "activations, CUDA context; never run"
     ),
-    "triton_memory": Figure(8.0, "GiB of host memory per GPU", "assumed", "never run"),
+    "triton_memory": Figure(
+        16.0, "GiB of host memory per GPU", "contract", "deploy/kubernetes/components/triton"
+    ),
+    "triton_cores": Figure(
+        4.0, "cores of the host per GPU", "contract", "deploy/kubernetes/components/triton"
+    ),
     "load": Figure(0.6, "of cores and GPUs", "assumed", "share planned for; the rest is for peaks"),
     "network_load": Figure(0.7, "of a network card", "assumed", "share planned for"),
     "replica_cores": Figure(
         2.0,
         "cores per replica",
         "contract",
-        "deploy/kubernetes/base/deployment.yaml; reckoned with one process (`--workers`) on each",
+        "deploy/kubernetes/base/deployment.yaml; one process, whose threads decode",
+    ),
+    "replica_memory": Figure(
+        1.0, "GiB requested per replica", "contract", "deploy/kubernetes/base/deployment.yaml"
+    ),
+    "replicas_per_gpu": Figure(
+        2.0, "replicas", "contract", "deploy/kubernetes/overlays/gpu-scaled/autoscalers.yaml"
     ),
     "spares": Figure(1.0, "replicas and GPUs", "assumed", "beside those needed: one may be away"),
 }

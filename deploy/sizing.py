@@ -39,6 +39,8 @@ class Plan:
     gpus: int
     gpu_memory_gb_each: float
     triton_memory_gib: float
+    requested_cores: float
+    requested_memory_gib: float
     pictures_in_gbit: float
     codes_out_gbit: float
     to_triton_gbit: float
@@ -59,18 +61,25 @@ def plan(load: Load) -> Plan:
     from_triton = 2 * codes
     busiest = max(pictures + from_triton, codes + to_triton)
     nodes = math.ceil(busiest / (load.network_gbit * value_of("network_load")))
-    replicas = max(_count(cores, value_of("replica_cores")), nodes + int(value_of("spares")))
     gpus = _count(faces, load.gpu_faces_per_s)
-    processes = replicas * value_of("replica_cores")
+    replicas = max(
+        _count(cores, value_of("replica_cores")),
+        nodes + int(value_of("spares")),
+        # Each has one connection to one Triton: fewer would leave some idle.
+        int(value_of("replicas_per_gpu")) * gpus,
+    )
     embedded_cores = faces / value_of("embedded_faces")
     embedded = _count(embedded_cores, value_of("replica_cores"))
     return Plan(
         service_cores=cores,
         service_replicas=replicas,
-        service_memory_gib=processes * _process_mib(load) / 1024,
+        service_memory_gib=replicas * _process_mib(load) / 1024,
         gpus=gpus,
         gpu_memory_gb_each=(value_of("engines") + value_of("activations")) / 1000,
         triton_memory_gib=gpus * value_of("triton_memory"),
+        requested_cores=replicas * value_of("replica_cores") + gpus * value_of("triton_cores"),
+        requested_memory_gib=replicas * value_of("replica_memory")
+        + gpus * value_of("triton_memory"),
         pictures_in_gbit=pictures,
         codes_out_gbit=codes,
         to_triton_gbit=to_triton,

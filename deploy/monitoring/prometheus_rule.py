@@ -12,7 +12,7 @@ _HEAD = """apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
   name: wstar
-  namespace: wstar
+  namespace: monitoring
 spec:
 """
 

@@ -196,5 +196,5 @@ def test_triton_tells_what_is_stated(tmp_path: Path) -> None:
 
 def test_the_operator_reads_the_same_rules() -> None:
     found = yaml.safe_load(prometheus_rule())
-    assert (found["kind"], found["metadata"]["namespace"]) == ("PrometheusRule", "wstar")
+    assert (found["kind"], found["metadata"]["namespace"]) == ("PrometheusRule", "monitoring")
     assert found["spec"] == yaml.safe_load(RULES.read_text(encoding="utf-8"))
