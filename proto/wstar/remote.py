@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 import grpc
-from google.rpc import error_details_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from wstar.errors import (
@@ -85,13 +85,24 @@ def _rebuilt(kind: type[WstarError], message: str, attributes: Mapping[str, obje
     return error
 
 
+def _status(call: grpc.Call) -> status_pb2.Status:
+    """What the server said of the error; empty without it.
+
+    `rpc_status.from_call` refuses it where the transport ended the call with a code of its own
+    after the server's answer had come, as a connection does that closes meanwhile.
+    """
+    for key, value in call.trailing_metadata() or ():
+        if key == rpc_status.GRPC_DETAILS_METADATA_KEY:  # type: ignore[attr-defined]
+            return status_pb2.Status.FromString(value)
+    return status_pb2.Status()
+
+
 def _details(
     call: grpc.Call,
 ) -> tuple[error_details_pb2.ErrorInfo | None, dict[str, object]]:
     info: error_details_pb2.ErrorInfo | None = None
     attributes: dict[str, object] = {}
-    status = rpc_status.from_call(call)
-    for detail in status.details if status is not None else ():
+    for detail in _status(call).details:
         if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
             info = error_details_pb2.ErrorInfo()
             detail.Unpack(info)

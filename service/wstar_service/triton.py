@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, TypeVar
@@ -234,7 +234,7 @@ class Wire:
         """Ask for what Triton says of its models; raises ContractMismatch for one it has not
         ready, and leaves that out if it is the optional one.
         """
-        found = await asyncio.gather(*(self._model(name) for name in names))
+        found = await _all(self._model(name) for name in names)
         return {model.name: model for model in found if model is not None}
 
     async def infer(
@@ -284,9 +284,9 @@ class Wire:
     async def _model(self, name: str) -> Model | None:
         try:
             return Model.read(
-                *await asyncio.gather(
-                    self._client.get_model_metadata(name, client_timeout=_LOOK_S),
-                    self._client.get_model_config(name, client_timeout=_LOOK_S),
+                *await _all(
+                    ask(name, client_timeout=_LOOK_S)
+                    for ask in (self._client.get_model_metadata, self._client.get_model_config)
                 )
             )
         except InferenceServerException as error:
@@ -314,3 +314,15 @@ class Wire:
                 raise
             # It is not the caller who went away.
             raise RunnerUnavailable(f"{what}: the connection to Triton was closed") from None
+
+
+async def _all(asked: Iterable[Awaitable[Any]]) -> list[Any]:
+    """Wait for all answers, then raise the first error among them.
+
+    One that was left would be cancelled by a closing connection, which can end tritonserver 2.51.
+    """
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    for each in found:
+        if isinstance(each, BaseException):
+            raise each
+    return found

@@ -344,11 +344,3 @@ def write_graph(path: Path, spec: GraphSpec, world: World) -> None:
     checker.check_model(model)
     path.parent.mkdir(parents=True)
     save(model, path)
-
-
-def stumbled(error: grpc.aio.AioRpcError) -> bool:
-    """Whether a call was refused while its client was still sending.
-
-    gRPC's asynchronous client then forgets the refusal and says INTERNAL; asked again, it hears it.
-    """
-    return "execute_batch" in str(error.debug_error_string())

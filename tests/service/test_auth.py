@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_g
 from grpc_status import rpc_status
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.service.conftest import stumbled
+from tests.service.stumbling import stumbled
 
 from wstar.errors import InvalidInput, Unauthenticated
 from wstar.remote import error_of_call

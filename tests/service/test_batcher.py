@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from tests.service.engine_threads import engine_threads
 
 from wstar.errors import InvalidInput, RunnerUnavailable
 from wstar_service.batcher import Batcher
@@ -72,7 +73,7 @@ def ask(batcher: Batcher, graph: str, *values: float) -> asyncio.Task[list[float
 @asynccontextmanager
 async def busy(engine: Engine, max_delay_s: float = 0.0) -> AsyncIterator[Batcher]:
     """A batcher whose engine is at work until its gate opens."""
-    tasks = asyncio.all_tasks()
+    tasks, threads = asyncio.all_tasks(), engine_threads()
     batcher = Batcher(engine.execute, SIZES, observer=engine, max_delay_s=max_delay_s)
     first = ask(batcher, "first", 0.0)
     assert await asyncio.to_thread(engine.entered.wait, NEVER_S)
@@ -82,7 +83,7 @@ async def busy(engine: Engine, max_delay_s: float = 0.0) -> AsyncIterator[Batche
     await batcher.close()
     assert engine.depth == 0
     assert asyncio.all_tasks() == tasks
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("graphs")]
+    assert engine_threads() <= threads
 
 
 def test_what_waits_runs_in_the_order_of_arrival_with_its_like() -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from tests.service.engine_threads import engine_threads
 from tests.service.triton_process import DEMO
 
 from wstar.graphs import GraphSpec, graphs
@@ -60,7 +60,7 @@ def assert_same(spec: GraphSpec, found: dict[str, Array], alone: dict[str, Array
 
 @pytest.mark.parametrize("max_delay_s", [0.0, 0.002])
 def test_many_callers_get_what_each_would_get_alone(max_delay_s: float) -> None:
-    rng, seen = np.random.default_rng(7), Seen()
+    rng, seen, threads = np.random.default_rng(7), Seen(), engine_threads()
     names = list(SPECS)
     work = []
     for _ in range(CALLERS * CALLS):
@@ -89,7 +89,7 @@ def test_many_callers_get_what_each_would_get_alone(max_delay_s: float) -> None:
     # Of 24 callers on 11 graphs about two want the same one at a time.
     assert seen.batches.total() < 0.75 * len(work)
     assert (seen.depth, seen.deepest > FACES) == (0, True)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("graphs")]
+    assert engine_threads() <= threads
 
 
 def test_a_code_that_is_no_number_spoils_no_other() -> None:

@@ -15,7 +15,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client import CollectorRegistry
-from tests.service.conftest import FakeRunner, World, stumbled
+from tests.service.conftest import FakeRunner, World
+from tests.service.stumbling import stumbled
 
 import wstar
 from wstar.errors import ContractMismatch

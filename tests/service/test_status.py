@@ -7,7 +7,7 @@ import math
 import re
 from base64 import b64encode
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import grpc
@@ -139,6 +139,31 @@ def test_clients_are_told_when_to_retry_by_themselves(
     assert pushback_ms(error) == expected
     sent = dict(trailers(error, "id-1"))
     assert sent.get("grpc-retry-pushback-ms") == (None if expected is None else str(expected))
+
+
+class Ended:
+    """A call that the transport ended after the server's answer had come."""
+
+    def __init__(self, error: WstarError) -> None:
+        self._metadata = tuple(trailers(error, "id-1"))
+
+    def code(self) -> grpc.StatusCode:
+        """The transport's."""
+        return grpc.StatusCode.CANCELLED
+
+    def details(self) -> str:
+        """The transport's."""
+        return "Stream removed"
+
+    def trailing_metadata(self) -> tuple[Any, ...]:
+        """The server's."""
+        return self._metadata
+
+
+def test_what_the_server_said_counts_also_where_the_transport_says_otherwise() -> None:
+    told = error_of_call(cast(grpc.Call, Ended(errors.Overloaded("4 calls", 0.5))), "here")
+    assert isinstance(told, errors.Overloaded)
+    assert told.retry_after_s == 0.5
 
 
 # Half a surrogate pair, controls, % and emoji are what costs most on the wire.
