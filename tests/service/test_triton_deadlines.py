@@ -119,7 +119,7 @@ def test_callers_who_leave_at_any_moment_do_not_end_triton(own_triton: TritonPro
         while time.monotonic() < ends:
             some = images[: random.integers(1, 9)]
             task = asyncio.ensure_future(runner.run("encoder", image=some))
-            # From 1 ms to 1 s, most of them short; on a busy machine only the long ones are answered.
+            # 1 ms to 1 s, most of them short; on a busy machine only the long ones are answered.
             await asyncio.wait([task], timeout=10.0 ** random.uniform(-3.0, 0.0))
             task.cancel()
             (found,) = await asyncio.gather(task, return_exceptions=True)
