@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,30 @@ def test_the_service_may_ask_what_it_is_told_to_ask(overlay: Manifests) -> None:
     egress = overlay.named("NetworkPolicy", "wstar")["spec"]["egress"]
     allowed = {port["port"] for rule in egress for port in rule["ports"]}
     assert allowed == {53} | (set() if triton is None else {triton.port})
+
+
+@pytest.mark.parametrize("path", ["base", "bulk"])
+def test_names_are_asked_of_the_cluster_and_of_the_cache_on_a_node(path: str) -> None:
+    text = (ROOT / "deploy/kubernetes" / path / "network-policy.yaml").read_text(encoding="utf-8")
+    out = [way for each in yaml.safe_load_all(text) for way in each["spec"].get("egress", ())]
+    (dns,) = (way for way in out if any(port["port"] == 53 for port in way["ports"]))
+    # The address that NodeLocal DNSCache listens on: no pod's, so no selector finds it.
+    assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in dns["to"]
+
+
+def test_the_class_of_volumes_is_named_as_the_readme_says(tmp_path: Path) -> None:
+    if why := manifests.missing():
+        pytest.skip(why)
+    readme = (ROOT / "deploy/README.md").read_text(encoding="utf-8")
+    patches = next(b for b in readme.split("```yaml\n")[1:] if b.startswith("patches:"))
+    overlay = os.path.relpath(manifests.KUBERNETES / "overlays/gpu-scaled", tmp_path.resolve())
+    (tmp_path / "kustomization.yaml").write_text(
+        f"resources: [{overlay}]\n{patches.split('```')[0]}", encoding="utf-8"
+    )
+    command = ["kubectl", "kustomize", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    claims = [o for o in yaml.safe_load_all(done.stdout) if o["kind"] == "PersistentVolumeClaim"]
+    assert claims and all(claim["spec"]["storageClassName"] == "NAME" for claim in claims)
 
 
 def test_pods_are_restricted(overlay: Manifests) -> None:
