@@ -16,7 +16,7 @@ NOT_AT_HAND = "not at hand"
 class PaperFigure:
     """A cell of the paper's tables.
 
-    row: `W_PLUS`, or the name of a variant. column: as in `ablation_tables`.
+    row: `W_PLUS`, or the name of a variant. column: as in `tables.TABLES`.
     text: the figure with the paper's digits. what: its unit, and what is not known of it.
     """
 

@@ -1,7 +1,7 @@
 """The variants of T that the paper compares: values, each a change of a study's own settings.
 
-What all variants share - steps, batch, rate, coordinates - is the study's, so that they differ in
-what their name says and in nothing else.
+What variants of one space share - steps, batch, rate, coordinates - is the study's, so that these
+differ in what their name says and in nothing else. Settings of the two spaces may differ in more.
 """
 
 from __future__ import annotations
