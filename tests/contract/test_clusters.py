@@ -48,7 +48,6 @@ def assert_ordered(labels: Labels) -> None:
     assert order == sorted(order)
 
 
-# Whichever example is first imports SciPy or scikit-learn: there is no deadline for one.
 @given(SEEDS, st.integers(1, 40), st.floats(0, 6))
 def test_no_two_of_a_group_are_too_far_apart_and_no_two_groups_fit_together(
     seed: int, count: int, limit: float

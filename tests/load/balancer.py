@@ -54,7 +54,7 @@ class Balancer:
         text = _CONFIG.format(socket=self._socket, address=address, places=_PLACES)
         config.write_text(text, encoding="utf-8")
         assert _PROGRAM is not None, "ask for `missing` before"
-        with self._log(folder).open("wb") as log:
+        with (folder / "haproxy.log").open("wb") as log:
             command = [_PROGRAM, "-db", "-f", str(config)]
             self._process = subprocess.Popen(command, stderr=log, start_new_session=True)
         eventually(self._listens, _STOP_S)
@@ -104,10 +104,6 @@ class Balancer:
         answer = self._tell(f"set server servers/place{place} {change}")
         if answer and "changed" not in answer and "no need" not in answer:
             raise RuntimeError(f"{change}: {answer}")
-
-    @staticmethod
-    def _log(folder: Path) -> Path:
-        return folder / "haproxy.log"
 
     def _listens(self) -> bool:
         host, port = self.address.rsplit(":", 1)

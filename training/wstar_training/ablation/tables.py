@@ -10,8 +10,8 @@ from typing import Any
 from wstar_training.ablation.jobs import FREE, Job
 from wstar_training.ablation.paper import NOT_AT_HAND, PAPER_FIGURES, WORLD, paper_figure
 from wstar_training.ablation.variants import VARIANTS
+from wstar_training.evaluation.markdown import table
 from wstar_training.evaluation.measure import BASELINE
-from wstar_training.evaluation.report import table
 from wstar_training.evaluation.yardsticks import TARGETS
 
 _UNKNOWN = "–"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wstar_training.evaluation.markdown import table
+
 SPACES = {
     "W_PLUS": "W+",
     "W_PLUS_FOR_EDITS": "W+, hyperplanes made for edits",
@@ -32,12 +34,6 @@ def editing_tables(report: Mapping[str, Any]) -> list[str]:
         _leakage(report["leakage"]),
     ]
     return [part for part in parts if part]
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in (header, *rows)]
-    lines.insert(1, "|" + "---|" * len(header))
-    return "\n".join(lines)
 
 
 def _figure(figure: Figure, unit: float = 1.0, digits: int = 3, signed: bool = False) -> str:
@@ -94,51 +90,51 @@ def _unit(report: Mapping[str, Any], way: str, column: str) -> float:
 
 def _equal_change(report: Mapping[str, Any], change: str) -> str:
     """The main ways at one achieved change."""
-    table = report["equal_change"].get(change)
-    if table is None:
+    found = report["equal_change"].get(change)
+    if found is None:
         return ""
     columns = _columns(report)
     rows = []
     for way in report["main"]:
-        figures = table["ways"][way]
+        figures = found["ways"][way]
         cells = [_figure(figures[key], _unit(report, way, key)) for key in columns]
         rows.append([way_name(way), _figure(figures["reached"], digits=2), *cells])
     header = [
-        f"at a change of {change}: {table['common']} edits of {table['edits']} that all ways reach",
+        f"at a change of {change}: {found['common']} edits of {found['edits']} that all ways reach",
         "reach it",
         *columns.values(),
     ]
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _differences(report: Mapping[str, Any], change: str) -> str:
     """Every way against the first, over the edits that these two reach."""
-    table = report["equal_change"].get(change)
-    if table is None:
+    found = report["equal_change"].get(change)
+    if found is None:
         return ""
     # D* of different spaces has no common unit.
     columns = {key: name for key, name in _columns(report).items() if key != "squared_distance"}
     rows = []
-    for way, figures in table["differences"].items():
+    for way, figures in found["differences"].items():
         cells = [_figure(figures[key], _unit(report, way, key), signed=True) for key in columns]
-        reached = _figure(table["ways"][way]["reached"], digits=2)
+        reached = _figure(found["ways"][way]["reached"], digits=2)
         rows.append([way_name(way), reached, str(figures["edits"]), *cells])
     first = way_name(report["main"][0])
     header = [f"at a change of {change}, minus {first}", "reach it", "edits", *columns.values()]
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _by_attribute(report: Mapping[str, Any]) -> str:
     """Which share of faces each way brings to a change, attribute by attribute."""
-    table = report["equal_change"].get(_BY_ATTRIBUTE)
-    if table is None:
+    found = report["equal_change"].get(_BY_ATTRIBUTE)
+    if found is None:
         return ""
-    ways = [way for way in table["ways"] if way in report["main"] or way == "W_STAR_ID held"]
+    ways = [way for way in found["ways"] if way in report["main"] or way == "W_STAR_ID held"]
     rows = [
         [name, *[f"{shares[way]:.2f}" for way in ways]]
-        for name, shares in table["by_attribute"].items()
+        for name, shares in found["by_attribute"].items()
     ]
-    return _table([f"share that reaches a change of {_BY_ATTRIBUTE}", *map(way_name, ways)], rows)
+    return table([f"share that reaches a change of {_BY_ATTRIBUTE}", *map(way_name, ways)], rows)
 
 
 def _reached(spaces: Mapping[str, Any]) -> str:
@@ -172,7 +168,7 @@ def _reached(spaces: Mapping[str, Any]) -> str:
         + _named("dependent, not held", figures["dependent"])
         for space, figures in spaces.items()
     ]
-    return _table(header, rows) + "\n\n" + "; ".join(notes) + "."
+    return table(header, rows) + "\n\n" + "; ".join(notes) + "."
 
 
 def _named(words: str, names: Sequence[str]) -> str:
@@ -196,7 +192,7 @@ def _agreement(targeted: Mapping[str, Any]) -> str:
         "targeted edits in", "to", "attributes", "referee agrees", "change", "leakage", "flipped",
         "identity to reconstruction", "identity to input",
     ]  # fmt: skip
-    return _table(header, rows) if rows else ""
+    return table(header, rows) if rows else ""
 
 
 def _leakage(leakage: Mapping[str, Any]) -> str:
@@ -227,7 +223,7 @@ def _leakage(leakage: Mapping[str, Any]) -> str:
         "leakage matrix of edits in", "edit", "attributes", "change of the target", "of another",
         "largest leaks",
     ]  # fmt: skip
-    return _table(header, rows) if rows else ""
+    return table(header, rows) if rows else ""
 
 
 def _number(value: float | None) -> str:

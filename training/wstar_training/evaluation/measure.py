@@ -91,7 +91,7 @@ def measure_baseline(study: Study) -> Baseline:
     scale = {
         target: best_scale(plain.pairs, yard.perceptual["test", target].pairs) for target in TARGETS
     }
-    return Baseline(yard, scale, _space(study, yard, scale, BASELINE, flow))
+    return Baseline(yard, scale, _measured(study, yard, BASELINE, flow, scale))
 
 
 def measure(
@@ -106,7 +106,7 @@ def measure(
     measured = {BASELINE: plus}
     for name, flow in flows.items():
         if name != BASELINE:
-            measured[name] = _space(study, yard, scale, name, flow)
+            measured[name] = _measured(study, yard, name, flow, scale)
     for space in measured.values():
         space.figures["gain"] = _gain(space, plus)
     faces = probe_faces(study, study.flow(Space.W_PLUS))
@@ -122,13 +122,6 @@ def measure(
     }
 
 
-def _space(
-    study: Study, yard: Yardsticks, scale: Mapping[str, float], name: str, flow: Flow
-) -> Measured:
-    progress(f"space {name}")
-    return _measured(study, yard, flow, scale)
-
-
 def _counts(study: Study, yard: Yardsticks, faces: ProbeFaces) -> dict[str, Any]:
     trials = yard.drawn["test"].trials
     return {
@@ -142,7 +135,10 @@ def _counts(study: Study, yard: Yardsticks, faces: ProbeFaces) -> dict[str, Any]
     }
 
 
-def _measured(study: Study, yard: Yardsticks, flow: Flow, scale: Mapping[str, float]) -> Measured:
+def _measured(
+    study: Study, yard: Yardsticks, name: str, flow: Flow, scale: Mapping[str, float]
+) -> Measured:
+    progress(f"space {name}")
     figures: dict[str, Any] = dict(conditioning(flow, study.codes.w["test"]))
     found = {
         split: space_distances(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wstar_training.editing import editing_tables
+from wstar_training.evaluation.markdown import table
 
 Figure = Mapping[str, float | None] | float | None
 
@@ -40,13 +41,6 @@ def markdown(report: Mapping[str, Any]) -> str:
         parts += ["## Edits", *editing_tables(report["editing"])]
     parts += ["## T's own codes minus fresh codes", _gaps(report), _conditioning(spaces)]
     return "\n\n".join([*parts, _NOTES]) + "\n"
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = ["| " + " | ".join(row) + " |" for row in (header, *rows)]
-    lines.insert(1, "|" + "---|" * len(header))
-    return "\n".join(lines)
 
 
 def show(figure: Figure, digits: int = 3, unit: float = 1.0) -> str:

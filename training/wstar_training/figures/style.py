@@ -166,7 +166,6 @@ def _png(figure: Figure) -> bytes:
     figure.savefig(drawn, format="png", dpi=DPI, facecolor="white")
     picture = Image.open(drawn).convert("RGB")
     packed = _packed(picture)
-    packed = _packed(picture)
     if len(packed) > _LARGEST_BYTES:
         # Many photographs: no one sees a step of 4 levels in 255.
         packed = _packed(picture.point(_COARSE * 3))
