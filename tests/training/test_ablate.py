@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -63,9 +64,10 @@ def measured(name: str, value: float) -> dict[str, Any]:
             "distance": {target: distances(value) for target in TARGETS},
             "distance_gap": {target: {"two_alternative": figure(value)} for target in TARGETS},
             "gain": {
-                "attributes": {"better": 3, "worse": 1},
+                "attributes": {"better": list("abc"), "worse": ["d"]},
                 "std_ratio": {target: figure(None) for target in TARGETS},
             },
+            "gain_by_labels": {"attributes": {"better": ["a"], "worse": []}},
         }
 
     free = space(0.9)
@@ -81,6 +83,7 @@ def measured(name: str, value: float) -> dict[str, Any]:
             "ceiling": {**free, "attributes": {"all": free["svm"]}},
         },
         "unscaled": {"W_PLUS": raw, name: raw, FREE: raw},
+        "identity": {"W_PLUS": 0.5, name: value},
     }  # fmt: skip
 
 
@@ -108,7 +111,9 @@ def test_a_table_puts_every_space_of_the_world_above_that_of_the_paper() -> None
         assert found[0][0] == "W+" and found[-1][0].startswith("free MLP")
         of = [row[1] for row in found]
         if one.paper:
-            assert of == ["demo world", WORLD] * (1 + len(one.variants)) + ["demo world"]
+            beside = [variant(name).ours for name in one.variants]
+            rows_of = [["demo world"] if ours else ["demo world", WORLD] for ours in beside]
+            assert of == ["demo world", WORLD, *itertools.chain(*rows_of), "demo world"]
         else:
             assert set(of) == {"demo world"}
         assert {len(row) for row in found} == {2 + len(one.columns)}
@@ -133,7 +138,7 @@ def test_figures_are_means_and_ranges_over_seeds() -> None:
 def test_settings_of_every_variant_stand_above_the_tables() -> None:
     text = markdown(made_up(("H", "ID1")))
     lines = text.partition("\n## ")[0].splitlines()
-    assert "| H: high capacity: 13 couplings | 13 | 50 | 0.0001 | 8 | 10 | 0 |" in lines
+    assert "| H: high capacity: 13 couplings | 13 | 50 | 0.0001 | 8 | 10 | 0 | 0.1 |" in lines
     assert len([line for line in lines if line.startswith("|")]) == 4
 
 

@@ -133,7 +133,7 @@ def test_a_space_that_is_w_plus_gains_nothing(report: dict[str, Any]) -> None:
         gain = same["gain"]["distance"][target]
         assert gain["two_alternative"] == gain["pearson"] == gain["kendall"] == none
     assert same["gain"]["svm"]["avg"] == none
-    assert same["gain"]["attributes"] == {"better": 0, "worse": 0}
+    assert same["gain"]["attributes"] == {"better": [], "worse": []}
     assert same["gain"]["dci"]["disentanglement"]["value"] == 0.0
     for attribute in report["attributes"].values():
         assert attribute["spaces"]["same"]["p_holm"] == 1.0

@@ -130,16 +130,14 @@ def test_names_are_unique_and_fit_for_folders() -> None:
 def test_a_variant_changes_what_its_name_says(one: Variant, tmp_path: Path) -> None:
     study = Small(tmp_path)
     options = one.options(study, seed=3)
-    allowed = {"couplings", "seed"}
-    if one.distance_weight is not None:
-        allowed |= {"distance_weight"}
-    if one.identity_weight is not None:
-        allowed |= {"identity_weight"}
+    allowed = {"couplings", "seed", *one.changes}
     assert differing(options, study.flow_options[one.space]) == allowed
-    assert options.couplings == {"H": 13, "R": 13, "1R": 13, "A": 13, "L4": 4}.get(one.name, 3)
-    # Eq. 5 is that of the ID variants.
-    assert (options.identity_weight > 0) == one.name.startswith("ID")
+    assert options.couplings == (4 if one.name == "L4" else 3 if one.name[0] in "IL" else 13)
+    # Eq. 5 is that of the ID variants, but for the one that tells what it does.
+    assert (options.identity_weight > 0) == (one.name.startswith("ID") and one.name != "ID0")
     assert (options.distance_weight == 0) == (one.name == "A")
+    assert (options.masks == "alternating") == (one.name == "H_alt")
+    assert options.tanh_t == (one.name == "H_tanh")
 
 
 @pytest.mark.parametrize("one", VARIANTS, ids=lambda one: one.name)
@@ -151,7 +149,7 @@ def test_a_variant_trains_in_its_folder_once(one: Variant, tmp_path: Path) -> No
     assert len(made.couplings) == one.options(study, 1).couplings
     assert (made(w) != w).any()
     last = json.loads((folder / "flow.jsonl").read_text().splitlines()[-1])
-    assert ("identity" in last) == one.name.startswith("ID")
+    assert ("identity" in last) == (one.options(study, 1).identity_weight > 0)
     start = json.loads((folder / FILE).read_text())[0]
     assert start["options"] == json.loads(json.dumps(asdict(one.options(study, 1))))
     assert {"codes.pt", "features.pt", "classifiers.pt"} <= set(start["data_sha256"])

@@ -23,6 +23,7 @@ from wstar.graphs import Space
 from wstar_training import checkpoint
 from wstar_training.ablation.variants import Variant, train_variant
 from wstar_training.encoding.store import locked
+from wstar_training.evaluation.kept_identity import held_out_identity
 from wstar_training.evaluation.measure import (
     BASELINE,
     Baseline,
@@ -163,9 +164,9 @@ def _learned_from(folder: Path) -> Mapping[str, str]:
 def measure_jobs(study: Study, wanted: Sequence[Job]) -> dict[Job, dict[str, Any]]:
     """What is kept of every job, measured where it is not; all are trained.
 
-    A measurement is {"made_from", "options", "report", "unscaled"}: hashes, the settings of the
-    training, the report of `measure` for W+ and this T, and `unscaled` of both and of the free
-    network.
+    A measurement is {"made_from", "options", "report", "unscaled", "identity"}: hashes, the settings of the
+    training, the report of `measure` for W+ and this T, `unscaled` of both and of the free
+    network, and `identity`: L_ID of both on held-out codes.
     """
     base = cache(lambda: measure_baseline(study))
     yardsticks(study)
@@ -202,6 +203,7 @@ def _measure(
     flows, yard = {job.name: load_flow(job.flow) for job in together}, base.yard
     report = plain(measure(study, flows, base))
     plus = unscaled(study, yard, study.flow(Space.W_PLUS))
+    kept_identity = held_out_identity(study, study.flow(Space.W_PLUS))
     for job in together:
         kept = {
             "made_from": made_from[job],
@@ -214,6 +216,10 @@ def _measure(
                 BASELINE: plus,
                 job.name: unscaled(study, yard, flows[job.name]),
                 FREE: unscaled(study, yard, None),
+            },
+            "identity": {
+                BASELINE: kept_identity,
+                job.name: held_out_identity(study, flows[job.name]),
             },
         }
         write_file(job.folder / _FILE, (json.dumps(plain(kept), indent=1) + "\n").encode())

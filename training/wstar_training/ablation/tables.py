@@ -22,12 +22,22 @@ _DCI = {"d": "D", "c": "C", "i": "I"}
 _ERROR = {"mean.input": "Mean", "std.input": "STD"}
 _UNSCALED = {"mean_unscaled.input": "Mean, d / 10", "std_unscaled.input": "STD, d / 10"}
 _ORDER = {"two_alternative.input": "2AFC"}
+_KEPT = {
+    "identity": "L_ID on held-out codes",
+    "two_alternative.input": "2AFC",
+    "spearman.input": "Spearman",
+    "svm_avg": "SVM avg",
+    "d": "D",
+    "round_trip": "round trip",
+}
 _CAREFUL = {
     "svm_balanced": "SVM balanced",
     "svm_auc": "AUC",
     "svm_gap": "SVM avg, own − fresh codes",
     "better": "attributes better than W+",
     "worse": "worse",
+    "better_by_labels": "better than W+ on T's labels too",
+    "worse_by_labels": "worse",
     "std_ratio.input": "STD by W+'s after its best rescale",
     "spearman.input": "Spearman",
     "two_alternative_gap.input": "2AFC, own − fresh codes",
@@ -35,7 +45,10 @@ _CAREFUL = {
     "spearman.regenerated": "Spearman of them",
     "round_trip": "round trip",
 }
-_FORMATS = {"better": ".1f", "worse": ".1f", "round_trip": ".1e"}
+_FORMATS = {
+    **{f"{key}{by}": ".1f" for key in ("better", "worse") for by in ("", "_by_labels")},
+    "round_trip": ".1e",
+}
 
 
 @dataclass(frozen=True)
@@ -55,8 +68,9 @@ class Table:
 TABLES = (
     Table(
         "Table 1",
-        "Compares spaces: W+, W\\* of 13 couplings (eq. 3) and W\\*_ID (eq. 5).",
-        ("H", "ID1"),
+        "Compares spaces: W+, W\\* of 13 couplings (eq. 3) and W\\*_ID (eq. 5). ID0, which the paper "
+        "does not have, tells what is due to the other settings of ID1 (the list above).",
+        ("H", "ID1", "ID0"),
         _SVM | _DCI | _ERROR | _ORDER,
     ),
     Table(
@@ -68,9 +82,25 @@ TABLES = (
     Table(
         "Table 3",
         "Compares losses: both, attributes only, and with the identity loss; Mean and STD are "
-        "against the perceptual distance without the paper's factor of 10.",
-        ("H", "L4", "A", "ID1", "ID01", "ID_R"),
+        "against the perceptual distance without the paper's factor of 10. ID0 as in Table 1.",
+        ("H", "L4", "A", "ID1", "ID01", "ID_R", "ID0"),
         {"svm_avg": "SVM avg"} | _DCI | _UNSCALED | _ORDER,
+    ),
+    Table(
+        "Weights of the identity loss",
+        "Compares λ_ID alone: all else of these variants is the same. L_ID (eq. 4) is of the τ "
+        "that they were trained with; a λ_ID is chosen by what it takes from the others.",
+        ("ID0", "ID01", "ID1", "ID10"),
+        _KEPT,
+        paper=False,
+    ),
+    Table(
+        "Masks and tanh",
+        "Compares halves of the coordinates drawn at random with even and odd ones in turn, and t "
+        "as it comes with t bounded to [-1, 1].",
+        ("H", "H_alt", "H_tanh"),
+        _SVM | {"d": "D"} | _ORDER | {"spearman.input": "Spearman", "round_trip": "round trip"},
+        paper=False,
     ),
     Table(
         "Beside the paper's columns",
@@ -131,9 +161,12 @@ def figures(kept: Mapping[str, Any], name: str) -> dict[str, float | None]:
         found[letter] = None if free else space["dci"][key]["value"]
     found["svm_gap"] = None if free else space["svm_gap"]["avg"]["value"]
     found["round_trip"] = None if free else space["round_trip"]
+    found["identity"] = None if free else kept["identity"][name]
     compared = not free and name != BASELINE
-    for key in ("better", "worse"):
-        found[key] = space["gain"]["attributes"][key] if compared else None
+    for gain, suffix in (("gain", ""), ("gain_by_labels", "_by_labels")):
+        for key in ("better", "worse"):
+            of = len(space[gain]["attributes"][key]) if compared else None
+            found[f"{key}{suffix}"] = of
     for target in TARGETS:
         distance, unit = space["distance"][target], space["distance"][target]["mean_wanted"]
         for key in ("mean", "std"):
@@ -194,7 +227,7 @@ def _settings(found: Mapping[str, Any]) -> str:
     """What variants were trained with: a study may give those of eq. 5 other settings too."""
     keys = {
         "couplings": "couplings", "steps": "steps at most", "rate": "rate", "batch": "batch",
-        "distance_weight": "λ_d", "identity_weight": "λ_ID",
+        "distance_weight": "λ_d", "identity_weight": "λ_ID", "noise": "τ",
     }  # fmt: skip
     rows = [
         [_NAMES[name], *(f"{options[key]:g}" for key in keys)]
@@ -214,14 +247,15 @@ def _table(one: Table, names: Iterable[str], found: Mapping[str, Any]) -> str:
     for name in (BASELINE, *names, FREE):
         shown = [_shown(found["rows"][name][key], _FORMATS.get(key, ".3f")) for key in one.columns]
         rows.append([_NAMES[name], label(found), *shown])
-        if one.paper and name != FREE:
+        if one.paper and name not in (FREE, *_OURS):
             rows.append([_NAMES[name], WORLD, *(_paper(name, key) for key in one.columns)])
     return table(["space", "figures of", *one.columns.values()], rows)
 
 
+_OURS = tuple(one.name for one in VARIANTS if one.ours)
 _NAMES = {
     BASELINE: "W+",
-    **{one.name: f"{one.name}: {one.paper.partition(' (')[0]}" for one in VARIANTS},
+    **{one.name: f"{one.name}: {one.says.partition(' (')[0]}" for one in VARIANTS},
     FREE: "free MLP, not invertible",
 }
 
@@ -253,7 +287,8 @@ def _notes(found: Mapping[str, Any]) -> str:
         "scaled so that W+ has the same mean; in Table 3 of D\\* − d / 10, in the same units. T is "
         "the same in all tables. SVMs are fitted and tested on codes that T was not trained on; "
         "DCI is along the axes of W+; better and worse attributes are significant (McNemar, Holm, "
-        "5 %). W+ and the free MLP do not depend on seeds: the MLP is a map of the same codes, of "
+        "5 %), beside SVMs in W+ on the same codes and beside such on the codes that T was trained "
+        "on as well. W+ and the free MLP do not depend on seeds: the MLP is a map of the same codes, of "
         "T's codes too, that need not be invertible. Intervals of each seed's figures stand in its "
         "folder."
     )

@@ -1,4 +1,4 @@
-"""The variants of T that the paper compares: values, each a change of a study's own settings.
+"""The variants of T that the paper compares, and a few more: each a change of a study's settings.
 
 What variants of one space share - steps, batch, rate, coordinates - is the study's, so that these
 differ in what their name says and in nothing else. Settings of the two spaces may differ in more.
@@ -6,9 +6,10 @@ differ in what their name says and in nothing else. Settings of the two spaces m
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,37 +27,41 @@ Source = Literal["fitted", "random", "one random layer"]
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of the paper's tables.
+    """A row of the paper's tables, or one beside them.
 
-    name: short, fit for a folder. paper: what the paper says of it.
+    name: short, fit for a folder. says: what differs in it.
     space: whose settings it starts from: W_STAR (eq. 3) or W_STAR_ID (eq. 5).
-    couplings: how many.
-    distance_weight, identity_weight: λ_d and λ_ID where they are not the study's.
+    couplings: how many. changes: other settings of `FlowOptions` that are not the study's.
     classifiers: where C comes from, which is frozen in any case.
+    ours: the paper does not have it.
     """
 
     name: str
-    paper: str
+    says: str
     space: Space
     couplings: int
-    distance_weight: float | None = None
-    identity_weight: float | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict, hash=False)
     classifiers: Source = "fitted"
+    ours: bool = False
 
     def options(self, study: Study, seed: int) -> FlowOptions:
         """The study's settings with what this variant changes."""
-        changed = replace(study.flow_options[self.space], couplings=self.couplings, seed=seed)
-        if self.distance_weight is not None:
-            changed = replace(changed, distance_weight=self.distance_weight)
-        if self.identity_weight is not None:
-            changed = replace(changed, identity_weight=self.identity_weight)
-        return changed
+        return replace(
+            study.flow_options[self.space], couplings=self.couplings, seed=seed, **self.changes
+        )
 
 
 # Stages whose files variants are trained from.
 VARIANTS_NEED = ("features.pt", "classifiers.pt")
 
 _LARGE, _SMALL, _SMALL_OF_TABLE_3 = 13, 3, 4
+_ATTRIBUTES_ONLY = {"distance_weight": 0.0}
+_ALTERNATING, _BOUNDED = {"masks": "alternating"}, {"tanh_t": True}
+
+
+def _weight(identity: float) -> Mapping[str, float]:
+    return {"identity_weight": identity}
+
 
 VARIANTS = (
     Variant("H", "high capacity: 13 couplings", Space.W_STAR, _LARGE),
@@ -72,17 +77,18 @@ VARIANTS = (
         _LARGE,
         classifiers="one random layer",
     ),
-    Variant("A", "attributes only: no distance loss", Space.W_STAR, _LARGE, distance_weight=0.0),
-    Variant("ID1", "identity loss, weight 1", Space.W_STAR_ID, _SMALL, identity_weight=1.0),
-    Variant("ID01", "identity loss, weight 0.1", Space.W_STAR_ID, _SMALL, identity_weight=0.1),
+    Variant("A", "attributes only: no distance loss", Space.W_STAR, _LARGE, _ATTRIBUTES_ONLY),
+    Variant("ID1", "identity loss, weight 1", Space.W_STAR_ID, _SMALL, _weight(1.0)),
+    Variant("ID01", "identity loss, weight 0.1", Space.W_STAR_ID, _SMALL, _weight(0.1)),
     Variant(
-        "ID_R",
-        "identity loss, random classifiers",
-        Space.W_STAR_ID,
-        _SMALL,
-        identity_weight=1.0,
-        classifiers="random",
+        "ID_R", "identity loss, random classifiers", Space.W_STAR_ID, _SMALL, _weight(1.0), "random"
     ),
+    Variant(
+        "ID0", "settings of ID1, no identity loss", Space.W_STAR_ID, _SMALL, _weight(0.0), ours=True
+    ),
+    Variant("ID10", "identity loss, weight 10", Space.W_STAR_ID, _SMALL, _weight(10.0), ours=True),
+    Variant("H_alt", "masks that alternate", Space.W_STAR, _LARGE, _ALTERNATING, ours=True),
+    Variant("H_tanh", "t bounded by tanh", Space.W_STAR, _LARGE, _BOUNDED, ours=True),
 )
 
 

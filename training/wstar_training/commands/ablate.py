@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         choices=[one.name for one in VARIANTS],
         metavar="NAME",
-        help="some of " + "; ".join(f"{one.name}, {one.paper}" for one in VARIANTS)
+        help="some of " + "; ".join(f"{one.name}, {one.says}" for one in VARIANTS)
         + " (default: all)",
     )  # fmt: skip
     parser.add_argument(

@@ -142,7 +142,7 @@ def _add_flow(flow: argparse._ArgumentGroup) -> None:
         "--variant",
         choices=[one.name for one in VARIANTS],
         help="train only this variant of the paper, into RUN/variants: "
-        + "; ".join(f"{one.name}, {one.paper}" for one in VARIANTS),
+        + "; ".join(f"{one.name}, {one.says}" for one in VARIANTS),
     )
 
 

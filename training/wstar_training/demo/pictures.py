@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from wstar_training.demo.population import Population, sample
 from wstar_training.demo.renderer import SIZE, render
 
-Split = Literal["networks", "validation", "flow", "probe", "test"]
-SEEDS: dict[Split, int] = {"networks": 1, "validation": 2, "flow": 3, "probe": 4, "test": 5}
+Split = Literal["networks", "validation", "flow", "probe", "test", "further"]
+SEEDS: dict[Split, int] = {
+    "networks": 1, "validation": 2, "flow": 3, "probe": 4, "test": 5, "further": 6,
+}  # fmt: skip
 _CHUNK = 1000
 
 

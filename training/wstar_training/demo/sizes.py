@@ -19,7 +19,8 @@ from wstar_training.learning.config import FlowOptions
 class Sizes:
     """Settings of every stage.
 
-    pictures: faces drawn per split.
+    pictures: faces drawn per split; those of `further` fit the probes of an evaluation, with those
+        of `probe`: 12 000, as in the paper.
     identity_people, identity_views: people that F, and others that the identity referee learns to
         tell apart, and pictures of each.
     axes: r, dimensions of W+ that T moves; codes vary in no more (`DemoEncoder.features`).
@@ -60,7 +61,10 @@ _FLOW = FlowOptions(
 )  # fmt: skip
 
 FULL = Sizes(
-    pictures={"networks": 40_000, "validation": 2000, "flow": 30_000, "probe": 8000, "test": 4000},
+    pictures={
+        "networks": 40_000, "validation": 2000, "flow": 30_000, "probe": 8000, "test": 4000,
+        "further": 4000,
+    },
     judge=JudgeOptions(images=100_000, width=8, seed=0),
     identity=JudgeOptions(images=80_000, width=8, seed=1),
     referee=JudgeOptions(images=100_000, width=10, batch=48, seed=2),
@@ -80,7 +84,9 @@ FULL = Sizes(
 )  # fmt: skip
 
 QUICK = Sizes(
-    pictures={"networks": 320, "validation": 60, "flow": 300, "probe": 200, "test": 120},
+    pictures={
+        "networks": 320, "validation": 60, "flow": 300, "probe": 200, "test": 120, "further": 40,
+    },
     judge=JudgeOptions(images=640, width=4, seed=0),
     identity=JudgeOptions(images=640, width=4, seed=1),
     referee=JudgeOptions(images=640, width=4, seed=2),

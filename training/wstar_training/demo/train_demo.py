@@ -11,11 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from wstar.attributes import ATTRIBUTES
 from wstar.graphs import Space
+from wstar_training import checkpoint
 from wstar_training.demo import autoencoder, judges
 from wstar_training.demo.pictures import PictureSet, Split, picture_set
 from wstar_training.demo.sizes import Sizes
@@ -78,6 +82,15 @@ class World(Study):
     def codes(self) -> Codes:
         """Codes of the splits `flow`, `probe` and `test`."""
         return load_codes(self.path("codes.pt"))
+
+    def probes(self) -> tuple[Tensor, Bools]:
+        """With faces that nothing else is made from. Encoded on first use."""
+        if not self.path("further.pt").exists():
+            make(self, "further.pt", partial(_further, self))
+        further: Tensor = checkpoint.load(self.path("further.pt"))["w"]
+        w, attributes = super().probes()
+        drawn = self.pictures("further").attributes
+        return torch.cat([w, further]), np.concatenate([attributes, drawn])
 
     @property
     def identity_path(self) -> IdentityPath:
@@ -192,10 +205,15 @@ def _autoencoder(world: World) -> None:
 
 
 def _codes(world: World) -> None:
-    encoder = world.autoencoder.encoder
-    splits: tuple[Split, ...] = ("flow", "probe", "test")
-    w: dict[str, Tensor] = {}
-    for split in splits:
-        pictures = world.pictures(split)
-        w[split] = over_batches(len(pictures), compose(encoder, pictures.batch))
+    splits: tuple[CodeSplit, ...] = get_args(CodeSplit)
+    w: dict[str, Tensor] = {split: _encoded(world, split) for split in splits}
     save_codes(world.path("codes.pt"), w, "flow", world.sizes.axes)
+
+
+def _further(world: World) -> None:
+    checkpoint.save(world.path("further.pt"), {"w": _encoded(world, "further")})
+
+
+def _encoded(world: World, split: Split) -> Tensor:
+    pictures = world.pictures(split)
+    return over_batches(len(pictures), compose(world.autoencoder.encoder, pictures.batch))

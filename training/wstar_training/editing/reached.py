@@ -63,7 +63,8 @@ def reached_figures(
         again, by `encode`.
 
     Every attribute that the space tells is edited alone (`targeted`), and held beside all others
-    (`held`) unless it is one of the `dependent`.
+    (`held`) unless it is one of the `dependent`. `within` and `worst` are of the worst wanted
+    probability of the edits alone.
     """
     w_star, logits = space.codes(w)
     told = [name for name in attributes if name in space.told]
@@ -84,6 +85,10 @@ def reached_figures(
             names = [name for name in drawn if name in told]
             again = _errors(space, w_star[:few], logits[:few], targeted, names, wanted, encode)
             figures["wanted"][str(wanted)]["encoded_again"] = again
+    alone = [each["targeted"] for each in figures["wanted"].values()]
+    known = None not in alone
+    figures["within"] = min(each["within"] for each in alone) if known else None
+    figures["worst"] = max(each["worst"] for each in alone) if known else None
     return figures
 
 

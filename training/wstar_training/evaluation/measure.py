@@ -8,6 +8,8 @@ The report is plain data. A figure is {"value", "low", "high"}, with its 95 % in
   `_gap`, T's own codes minus fresh ones; `gain`, paired differences to W+ (`std_ratio`: STD by that
   of W+ after W+'s best rescale); `round_trip`, `s_std`.
 - ceiling: the same figures of free networks on the same codes.
+- spaces.NAME.gain_by_labels: `gain` of attributes beside SVMs in W+ that were fitted on T's codes
+  too, as many labels as reach W* through T; `linear`: the figures of those.
 - room: what `room.room` says of attributes that W+ leaves something to gain in.
 - attributes.NAME: `share` and `base_rate`, scores by space, and those of the free networks.
 """
@@ -57,6 +59,8 @@ Float64 = NDArray[np.float64]
 Rows = Mapping[str, Float64]
 
 BASELINE = Space.W_PLUS.value
+# SVMs in W+ that were fitted on the codes T learned from as well.
+LINEAR = "W_PLUS_ALL"
 _SIGNIFICANT = 0.05
 
 
@@ -76,11 +80,13 @@ class Baseline:
     """W+ of a study, measured: what every T is compared with.
 
     scale: by target, the factor under which distances in W+ imitate the perceptual ones best.
+    linear: scores of `yard.linear_all`.
     """
 
     yard: Yardsticks
     scale: Mapping[str, float]
     plus: Measured
+    linear: Scores
 
 
 def measure_baseline(study: Study) -> Baseline:
@@ -91,7 +97,8 @@ def measure_baseline(study: Study) -> Baseline:
     scale = {
         target: best_scale(plain.pairs, yard.perceptual["test", target].pairs) for target in TARGETS
     }
-    return Baseline(yard, scale, _measured(study, yard, BASELINE, flow, scale))
+    plus = _measured(study, yard, BASELINE, flow, scale)
+    return Baseline(yard, scale, plus, _scored(yard.linear_all, 0))
 
 
 def measure(
@@ -109,16 +116,20 @@ def measure(
             measured[name] = _measured(study, yard, name, flow, scale)
     for space in measured.values():
         space.figures["gain"] = _gain(space, plus)
+        space.figures["gain_by_labels"] = _attribute_gain(space, yard.linear_all, base.linear)
     faces = probe_faces(study, study.flow(Space.W_PLUS))
     return {
         "world": study.labels.get("world", "own files: " + ", ".join(study.labels.values())),
         "codes": _counts(study, yard, faces),
         "spaces": {name: space.figures for name, space in measured.items()},
-        "ceiling": _ceiling(yard, scale),
+        "ceiling": _ceiling(base),
+        "linear": score_figures(base.linear),
         "room": room(
-            BASELINE, {name: space.answers for name, space in measured.items()}, yard.free_all
+            LINEAR,
+            {LINEAR: yard.linear_all, **{name: one.answers for name, one in measured.items()}},
+            yard.free_all,
         ),
-        "attributes": _attributes(yard, faces, measured),
+        "attributes": _attributes(base, faces, measured),
     }
 
 
@@ -216,8 +227,6 @@ def _gain(space: Measured, plus: Measured) -> dict[str, Any]:
     """Paired differences to W+: the same pictures are redrawn in both."""
     fresh = {target: (space.distances["test", target], plus.distances["test", target])
              for target in TARGETS}  # fmt: skip
-    p = _holm_p(space, plus)
-    better = space.scores.accuracy[0] > plus.scores.accuracy[0]
     ratio = {
         target: as_figure(quotient(own["std"], other["std_rescaled"]))
         for target, (own, other) in fresh.items()
@@ -225,43 +234,53 @@ def _gain(space: Measured, plus: Measured) -> dict[str, Any]:
     return {
         "distance": {target: _differences(own, other) for target, (own, other) in fresh.items()},
         "std_ratio": ratio,
-        "svm": _differences(mean_scores(space.scores), mean_scores(plus.scores)),
         "dci": {name: over_draws(rows - plus.dci[name]) for name, rows in space.dci.items()},
+        **_attribute_gain(space, plus.answers, plus.scores),
+    }
+
+
+def _attribute_gain(space: Measured, other: Answers, others: Scores) -> dict[str, Any]:
+    """Scores minus those of other SVMs, and which attributes differ significantly."""
+    significant = holm(_p(space.answers, other)) < _SIGNIFICANT
+    better = space.answers.accuracy > other.accuracy
+    chosen = {"better": significant & better, "worse": significant & ~better}
+    return {
+        "svm": _differences(mean_scores(space.scores), mean_scores(others)),
         "attributes": {
-            "better": int(((p < _SIGNIFICANT) & better).sum()),
-            "worse": int(((p < _SIGNIFICANT) & ~better).sum()),
+            key: [ATTRIBUTES[k] for k in np.flatnonzero(rows)] for key, rows in chosen.items()
         },
     }
 
 
-def _p(space: Measured, plus: Measured) -> Float64:
+def _p(one: Answers, other: Answers) -> Float64:
     """McNemar's p-value by attribute, (K,)."""
-    right = zip(plus.answers.right.T, space.answers.right.T, strict=True)
+    right = zip(other.right.T, one.right.T, strict=True)
     return np.array([mcnemar(a, b) for a, b in right])
 
 
-def _holm_p(space: Measured, plus: Measured) -> Float64:
-    return holm(_p(space, plus))
-
-
-def _ceiling(yard: Yardsticks, scale: Mapping[str, float]) -> dict[str, Any]:
-    figures, _ = _distances(yard, yard.free, scale)
+def _ceiling(base: Baseline) -> dict[str, Any]:
+    """Of free networks; `gain`: what they are ahead of SVMs in W+ on the same labels, T's too."""
+    yard = base.yard
+    figures, _ = _distances(yard, yard.free, base.scale)
+    probe, every = _scored(yard.free_probe, 0), _scored(yard.free_all, 0)
     figures["attributes"] = {
-        name: score_figures(_scored(answers, 0))
-        for name, answers in (("probe", yard.free_probe), ("all", yard.free_all))
+        "probe": score_figures(probe),
+        "all": score_figures(every),
+        "gain": _differences(mean_scores(every), mean_scores(base.linear)),
     }
     return figures
 
 
 def _attributes(
-    yard: Yardsticks, faces: ProbeFaces, measured: Mapping[str, Measured]
+    base: Baseline, faces: ProbeFaces, measured: Mapping[str, Measured]
 ) -> dict[str, Any]:
     """Attribute by attribute: every space beside W+, the base rate and the free networks."""
+    yard, linear = base.yard, base.linear
     truth = faces.test.attributes
     usual = faces.fit.attributes.mean(0) > 0.5
     free = {"probe": _scored(yard.free_probe, 0), "all": _scored(yard.free_all, 0)}
     plus = measured[BASELINE]
-    p = {name: _p(space, plus) for name, space in measured.items()}
+    p = {name: _p(space.answers, plus.answers) for name, space in measured.items()}
     corrected = {name: holm(values) for name, values in p.items()}
     report: dict[str, Any] = {}
     for k, attribute in enumerate(ATTRIBUTES):
@@ -270,6 +289,7 @@ def _attributes(
             # Of the answer that most of the fitted faces have.
             "base_rate": float((truth[:, k] == usual[k]).mean()),
             "free": {name: _one(each, k) for name, each in free.items()},
+            "linear": _one(linear, k),
             "spaces": {
                 name: {
                     **_one(space.scores, k),

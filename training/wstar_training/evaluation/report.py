@@ -13,6 +13,7 @@ Figure = Mapping[str, float | None] | float | None
 SPACES = {"W_PLUS": "W+", "W_STAR": "W\\*", "W_STAR_ID": "W\\*_ID"}
 _TARGETS = {"input": "input pictures", "regenerated": "regenerated pictures"}
 _BASELINE = "W_PLUS"
+_LINEAR = "W+, T's codes too"
 _FREE = "free MLP, not invertible"
 _UNKNOWN = "–"
 
@@ -20,8 +21,9 @@ _NOTES = """\
 Codes that train T, that fit a probe and that are asked about are disjoint; figures on T's own codes
 stand apart. Intervals in brackets are 95 %: bootstraps that redraw pictures, not pairs; of DCI,
 Student's over disjoint draws of 2000 codes. W+ is compared at a scale at which its mean distance
-is that of the judge. DCI of all spaces is along the same axes: those of W+ that T acts on. The free
-MLPs are maps of the same codes that need not be invertible: what they cannot do, the codes hardly
+is that of the judge. DCI of all spaces is along the same axes: those of W+ that T acts on. An SVM
+in W\\* learns from the labels that T was trained on as well, through T: "W+, T's codes too" are
+SVMs in W+ that were fitted on just as many. The free MLPs are maps of the same codes that need not be invertible: what they cannot do, the codes hardly
 allow."""
 
 
@@ -148,6 +150,7 @@ def _averages(report: Mapping[str, Any]) -> str:
         if readout is not None:
             served = [show(readout["accuracy"]), show(readout["calibration_error"], 4)]
         rows.append(row(_name(name), space["svm"], served))
+    rows.append(row(_LINEAR, report["linear"], [_UNKNOWN] * 2))
     free = report["ceiling"]["attributes"]
     rows.append(row("free MLP, the same codes to fit", free["probe"], [_UNKNOWN] * 2))
     rows.append(row("free MLP, T's codes too", free["all"], [_UNKNOWN] * 2))
@@ -163,16 +166,20 @@ def _averages(report: Mapping[str, Any]) -> str:
 
 def _room(found: Mapping[str, Any]) -> str:
     """The same over attributes that leave something to gain."""
-    said = f"the free MLP (T's codes too) is {found['least']:.2f} or more ahead of W+"
+    said = (
+        f"the free MLP (T's codes too) is {found['least']:.2f} or more ahead of SVMs in W+ on the "
+        "same labels"
+    )
     if not found["accuracy"]:
         return f"There is no attribute in which {said}."
+    names = {"free": _FREE, "W_PLUS_ALL": _LINEAR}
     rows = [
-        [_FREE if name == "free" else _name(name), show(figure), show(found["taken"].get(name), 2)]
+        [names.get(name) or _name(name), show(figure), show(found["taken"].get(name), 2)]
         for name, figure in found["accuracy"].items()
     ]
-    names = ", ".join(found["attributes"])
+    chosen = ", ".join(found["attributes"])
     return (
-        f"Attributes in which {said}, chosen on every second face of the test: {names}. The "
+        f"Attributes in which {said}, chosen on every second face of the test: {chosen}. The "
         f"other {found['faces']} faces:\n\n"
         + table(["SVM in", "average accuracy over these", "share of the room taken"], rows)
     )
@@ -188,23 +195,36 @@ def _each_attribute(report: Mapping[str, Any]) -> list[str]:
             [
                 name, show(a["share"], 2), show(a["base_rate"]), _value(plus["accuracy"]),
                 _value(own["accuracy"]), show(own["gain"]), f"{own['p_holm']:.2g}",
+                _value(a["linear"]["accuracy"]),
                 _value(free["probe"]["accuracy"]), _value(free["all"]["accuracy"]),
                 *(f"{_value(plus[key])} / {_value(own[key])}" for key in ("balanced", "auc")),
             ]
         )  # fmt: skip
     header = [
-        "attribute", "share", "base rate", "W+", _name(star), "gain", "p (Holm)",
+        "attribute", "share", "base rate", "W+", _name(star), "gain", "p (Holm)", _LINEAR,
         "free MLP, same codes", "free MLP, T's codes too", f"balanced, W+ / {_name(star)}",
         f"AUC, W+ / {_name(star)}",
     ]  # fmt: skip
-    counts = [
-        f"{_name(name)}: {space['gain']['attributes']['better']} better, "
-        f"{space['gain']['attributes']['worse']} worse"
-        for name, space in report["spaces"].items()
-        if name != _BASELINE
+    return [
+        table(header, rows),
+        "Attributes that differ after Holm's correction (McNemar, 5 %):",
+        _differing(report["spaces"]),
     ]
-    told = "Attributes that differ from W+ after Holm's correction (McNemar, 5 %): "
-    return [table(header, rows), told + ("; ".join(counts) or "none compared") + "."]
+
+
+def _differing(spaces: Mapping[str, Any]) -> str:
+    rows = []
+    for name, space in spaces.items():
+        for key, other in (("gain", "W+"), ("gain_by_labels", _LINEAR)):
+            if name == _BASELINE and key == "gain":
+                continue
+            found = space[key]["attributes"]
+            told = [
+                f"{len(found[side])}" + (f": {', '.join(found[side])}" if found[side] else "")
+                for side in ("better", "worse")
+            ]
+            rows.append([_name(name), other, *told])
+    return table(["space", "beside", "better", "worse"], rows)
 
 
 def _dci(spaces: Mapping[str, Any]) -> str:
@@ -244,6 +264,8 @@ def _gains(spaces: Mapping[str, Any]) -> str:
             [_name(name), f"SVM {key}", show(gain["svm"][at], 4)]
             for at, key in (("avg", "accuracy"), ("balanced", "balanced"), ("auc", "AUC"))
         ]
+        by_labels = show(space["gain_by_labels"]["svm"]["avg"], 4)
+        rows.append([_name(name), f"SVM accuracy, beside {_LINEAR}", by_labels])
         rows += [
             [_name(name), letter, show(gain["dci"][at])]
             for at, letter in (

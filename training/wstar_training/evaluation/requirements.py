@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wstar.errors import InvalidInput
+from wstar_training.editing.reached import TOLERANCE
 from wstar_training.evaluation.yardsticks import TARGETS
 
 _REQUIREMENT = re.compile(r"\s*(?P<name>[\w.]+)\s*(?P<sign>>=|<=)\s*(?P<value>\S+)\s*")
@@ -25,7 +26,7 @@ _DISTANCE = {
 
 def _names() -> dict[str, tuple[str, str]]:
     """Name to its place in the report and what it is."""
-    star, found = "spaces.W_STAR", {}
+    star, edits, found = "spaces.W_STAR", "editing.reached.W_STAR_ID", {}
     for target in TARGETS:
         of = f"; {target} pictures"
         for name, text in _DISTANCE.items():
@@ -50,10 +51,26 @@ def _names() -> dict[str, tuple[str, str]]:
         "dci.completeness": (f"{star}.dci.completeness", "C, plain mean over attributes"),
         "dci.informativeness": (f"{star}.dci.informativeness", "I, an error"),
         "dci.gain": (f"{star}.gain.dci.disentanglement", "D minus that of W+ along the same axes"),
+        "svm.gain_by_labels": (
+            f"{star}.gain_by_labels.svm.avg",
+            "average SVM accuracy minus that of W+ on as many labels, T's included",
+        ),
+        "attributes.worse_by_labels": (
+            f"{star}.gain_by_labels.attributes.worse", "attributes significantly below that"
+        ),
+        "ceiling.gain": (
+            "ceiling.attributes.gain.avg", "ceiling.attributes minus SVMs in W+ on the same labels"
+        ),
         "ceiling.attributes": (
             "ceiling.attributes.all.avg", "average accuracy of a free network on all labelled codes"
         ),
         "round_trip": (f"{star}.round_trip", "largest error of T⁻¹(T(w)) by the spread of w"),
+        "round_trip.id": ("spaces.W_STAR_ID.round_trip", "the same of W*_ID"),
+        "edits.within": (
+            f"{edits}.within", f"share of targeted edits in W*_ID that come within {TOLERANCE} of "
+            "the probability wanted, at the worst of those wanted"
+        ),
+        "edits.worst": (f"{edits}.worst", "the largest distance to it of any"),
     }  # fmt: skip
 
 
@@ -103,9 +120,12 @@ def main_figures(report: Mapping[str, Any]) -> dict[str, float]:
     for name, (place, _) in MAIN.items():
         value: Any = report
         for key in place.split("."):
-            value = value[key]
+            # Edits are left out on request.
+            value = None if value is None else value.get(key)
         if isinstance(value, Mapping):
             value = value["value"]
+        elif isinstance(value, list):
+            value = len(value)
         found[name] = float("nan") if value is None else float(value)
     return found
 

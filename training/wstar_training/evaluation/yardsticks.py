@@ -14,17 +14,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from wstar.graphs import Space
 from wstar_training import checkpoint
 from wstar_training.evaluation.agreement import Distances, Drawn
 from wstar_training.evaluation.ceiling import train_ceiling
 from wstar_training.evaluation.metrics import draw_trials
-from wstar_training.evaluation.probes import Answers, Faces, free_mlp
+from wstar_training.evaluation.probes import Answers, Faces, free_mlp, svm
 from wstar_training.evaluation.space import perceptual_distances, point_distances
 from wstar_training.learning.codes import regenerated
 from wstar_training.learning.loop import FlowData
 from wstar_training.models.flow import Flow
+from wstar_training.readout.fitted import Bools
 from wstar_training.study.flow import flow_data
 from wstar_training.study.stages import CodeSplit, Study
 
@@ -32,13 +34,15 @@ TARGETS = ("input", "regenerated")
 SPLITS: tuple[CodeSplit, ...] = ("test", "flow")
 
 _FILE = "yardsticks.pt"
-_FORMAT = 1
+_FORMAT = 2
 # Pictures whose distances are measured, pairs and triplets of them, and the rounds they may take.
 _PICTURES = 4000
 _TRIALS = 10_000
 _ROUNDS = 20
 # The paper fits its SVMs on four fifths of 15000 codes.
 _FIT_CODES = 12_000
+
+_ANSWERS = ("free_probe", "free_all", "linear_all")
 
 Key = tuple[CodeSplit, str]
 
@@ -50,7 +54,8 @@ class Yardsticks:
     drawn: trials by split: the same pairs of rows, redrawn by other seeds.
     perceptual: distances by the judge. free: by a free network that imitates them (`ceiling`).
     free_probe: attributes of the split `test` by a free network, fitted on the codes that the SVMs
-        are fitted on. free_all: fitted on those that T was trained on as well.
+        are fitted on. free_all: fitted on those that T was trained on as well. linear_all: by SVMs
+        in W+ fitted on all these, as many labels as reach an SVM in W* through T.
     """
 
     drawn: Mapping[CodeSplit, Drawn]
@@ -58,6 +63,7 @@ class Yardsticks:
     free: Mapping[Key, Distances]
     free_probe: Answers
     free_all: Answers
+    linear_all: Answers
 
 
 @dataclass(frozen=True)
@@ -78,23 +84,26 @@ def probe_faces(study: Study, flow: Flow, dci_axes: bool = False) -> ProbeFaces:
     which flows of any layout can be compared.
     """
 
-    def faces(split: CodeSplit, start: int, stop: int) -> Faces:
-        w, attributes = study.codes.w[split][start:stop], study.attributes(split)[start:stop]
+    def rows(split: CodeSplit, start: int, stop: int) -> tuple[Tensor, Bools]:
+        return study.codes.w[split][start:stop], study.attributes(split)[start:stop]
+
+    def faces(w: Tensor, attributes: Bools) -> Faces:
         if dci_axes and not same_axes(study, flow):
             y = study.flow(Space.W_PLUS).coordinates(flow(w))
         else:
             y = flow.map(flow.coordinates(w))
         return Faces(y.flatten(1).numpy(), attributes)
 
-    fit = min(len(study.codes.w["probe"]), _FIT_CODES)
-    test = len(study.codes.w["test"])
+    w, attributes = study.probes()
+    w, attributes = w[:_FIT_CODES], attributes[:_FIT_CODES]
+    fit, test = len(w), len(study.codes.w["test"])
     own = min(fit + test, study.trained)
     cut = max(1, own * fit // (fit + test))
     return ProbeFaces(
-        faces("probe", 0, fit),
-        faces("test", 0, test),
-        faces("flow", 0, cut),
-        faces("flow", cut, own),
+        faces(w, attributes),
+        faces(*rows("test", 0, test)),
+        faces(*rows("flow", 0, cut)),
+        faces(*rows("flow", cut, own)),
     )
 
 
@@ -137,7 +146,7 @@ def yardsticks(study: Study) -> Yardsticks:
         drawn,
         distances("perceptual"),
         distances("free"),
-        *(Answers(content[name].numpy(), truth) for name in ("free_probe", "free_all")),
+        *(Answers(content[name].numpy(), truth) for name in _ANSWERS),
     )
 
 
@@ -173,6 +182,8 @@ def _made(study: Study, drawn: Mapping[CodeSplit, Drawn]) -> dict[str, Any]:
         np.concatenate([own, faces.fit.y]),
         np.concatenate([study.attributes("flow")[: study.trained], faces.fit.attributes]),
     )
+    progress("SVMs in W+ on T's codes too")
+    linear = svm(everything, faces.test)
     return {
         "perceptual": perceptual,
         "free": free,
@@ -180,6 +191,7 @@ def _made(study: Study, drawn: Mapping[CodeSplit, Drawn]) -> dict[str, Any]:
         "free_all": torch.from_numpy(
             free_mlp(everything, faces.test, study.ceiling_steps).decision
         ),
+        "linear_all": torch.from_numpy(linear.decision),
     }
 
 

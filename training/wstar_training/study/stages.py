@@ -147,6 +147,10 @@ class Study(ABC):
         """Coordinates of the split `probe` in the flow's space, (N, dim)."""
         return flow.map(flow.coordinates(self.codes.w["probe"])).flatten(1).numpy()
 
+    def probes(self) -> tuple[Tensor, Bools]:
+        """Codes (N, n, 512) and attributes that an evaluation may fit probes on: `probe`, first."""
+        return self.codes.w["probe"], self.attributes("probe")
+
     def path(self, name: str) -> Path:
         """A file of the run."""
         return self.run / name
