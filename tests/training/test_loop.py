@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shutil
@@ -37,6 +38,12 @@ OPTIONS = FlowOptions(
 def lines(path: Path) -> list[dict[str, float]]:
     """A log."""
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def assert_equal_weights(one: Flow, other: Flow) -> None:
+    """Bit for bit."""
+    pairs = zip(one.state_dict().items(), other.state_dict().items(), strict=True)
+    assert all(a[0] == b[0] and torch.equal(a[1], b[1]) for a, b in pairs)
 
 
 def test_training_learns_distances(small_training: SmallTraining, tmp_path: Path) -> None:
@@ -99,18 +106,36 @@ def test_a_loss_that_goes_wrong_stops_and_keeps_the_last_good_state(
     data = spoilt(small_training.data, 25, factor)
     with pytest.raises(FloatingPointError, match=message) as raised:
         small_training.train(tmp_path / "t.pt", options, data)
-    assert "t.state holds the last good state, step 20; try a lower rate" in str(raised.value)
+    said = str(raised.value)
+    assert "t.best.pt holds the best validated T, step 20; " in said
+    assert "t.state the last good state, step 20: delete it to begin anew; try a lower" in said
     state = checkpoint.load(tmp_path / "t.state")
     assert state["step"] == 20
     assert all(torch.isfinite(value).all() for value in state["flow"].values())
-    # With good data it goes on.
-    assert small_training.train(tmp_path / "t.pt", options) is not None
+    # With good data it goes on as if nothing had happened.
+    again = small_training.train(tmp_path / "t.pt", options)
+    never = small_training.train(tmp_path / "never.pt", options)
+    assert_equal_weights(again, never)
+    assert not (tmp_path / "t.best.pt").exists()
+
+
+def test_a_loss_that_goes_wrong_before_any_state_was_saved_keeps_the_best_validated_flow(
+    small_training: SmallTraining, tmp_path: Path
+) -> None:
+    small_training.train(tmp_path / "short.pt", replace(OPTIONS, steps=20, schedule="constant"))
+    options = replace(OPTIONS, schedule="constant", save_every=1000)
+    with pytest.raises(FloatingPointError, match=r"t\.best\.pt holds the best validated T, step 20"):
+        small_training.train(
+            tmp_path / "t.pt", options, spoilt(small_training.data, 25, math.nan)
+        )
+    assert not (tmp_path / "t.pt").exists() and not (tmp_path / "t.state").exists()
+    assert_equal_weights(load_flow(tmp_path / "t.best.pt"), load_flow(tmp_path / "short.pt"))
 
 
 def test_a_loss_that_is_no_number_at_once_says_that_nothing_was_saved(
     small_training: SmallTraining, tmp_path: Path
 ) -> None:
-    with pytest.raises(FloatingPointError, match="step 0; no state was saved yet"):
+    with pytest.raises(FloatingPointError, match="step 0; nothing was validated or saved yet"):
         small_training.train(tmp_path / "t.pt", OPTIONS, spoilt(small_training.data, 0, math.nan))
     assert not (tmp_path / "t.state").exists()
 
@@ -318,7 +343,7 @@ def test_every_start_is_recorded(tmp_path: Path) -> None:
     assert len(starts) == 2
     for start in starts:
         assert start["options"] == {"steps": 3}
-        assert set(start["data_sha256"]) == {"codes.pt"}
+        assert start["data_sha256"] == {"codes.pt": hashlib.sha256(b"codes").hexdigest()}
         assert start["environment"]["packages"]["torch"] == torch.__version__
         assert start["environment"]["threads"] == 1
         assert start["git"] is None or len(start["git"].partition("-")[0]) == 40

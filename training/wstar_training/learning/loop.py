@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +26,15 @@ from wstar_training.learning.log import TrainingLog
 from wstar_training.learning.losses import pair_distances
 from wstar_training.learning.objective import Disturbed, IdentityPath, Objective
 from wstar_training.learning.schedule import learning_rate
-from wstar_training.learning.state import TrainingState
+from wstar_training.learning.state import TrainingState, best_path
 from wstar_training.learning.stopping import stop_requests
 from wstar_training.learning.supervision import Sketched, Supervision
 from wstar_training.models.flow import Flow, flow_from_checkpoint
 from wstar_training.readout.fitted import Readout
 
 _ROUND_TRIP_CODES = 256
+# That validate eq. 4, however few a step disturbs.
+_IDENTITY_CODES = 64
 # Of the gradient, in units of λ_d: it guards against one mad batch, and cuts no ordinary one.
 _LARGEST_GRADIENT = 1e3
 
@@ -86,7 +88,8 @@ def train(
 
     Raises
     ------
-    FloatingPointError: the loss is no longer finite, or diverges.
+    FloatingPointError: the loss is no longer finite, or diverges. The best validated T, if there
+        is one, is written beside `path` (`.best.pt`).
     CheckpointError: the state to go on from cannot be read, or is of other options.
     InvalidInput: the processes of the group cannot share the batch evenly.
     KeyboardInterrupt: Ctrl-C or SIGTERM came; the state is saved.
@@ -135,7 +138,9 @@ def train(
                 data.x[group.share(rows)],
                 data.attributes[rows],
                 data.distances.pairs(rows).to(device),
-                None if identity is None else _disturbed(random, options, data, rows, group),
+                None
+                if identity is None
+                else _disturbed(random, options, data, rows[: options.identity_batch], group),
             )
             optimizer.zero_grad(set_to_none=True)
             parts["total"].backward()
@@ -143,7 +148,7 @@ def train(
 
             # All processes see the same figures; a step that spoils the weights is not taken.
             loss, length, asked = group.mean([parts["total"], norm, float(stop.asked)])
-            with state.explaining(path, rate):
+            with state.explaining(path, rate, options, group.first):
                 state.watch.look(loss, length)
             optimizer.step()
             average.update(flow, state.step)
@@ -157,7 +162,7 @@ def train(
                 line = group.agreed(line)
                 if log is not None:
                     log.write(line)
-                with state.explaining(path, rate):
+                with state.explaining(path, rate, options, group.first):
                     state.validated(line)
 
             # Save what a killed training goes on from.
@@ -169,8 +174,9 @@ def train(
 
     # Write the best.
     if group.first:
-        checkpoint.save(path, {**state.kept, "options": asdict(options)})
-        state_path.unlink(missing_ok=True)
+        state.save_best(path, options)
+        for left in (state_path, best_path(path)):
+            left.unlink(missing_ok=True)
     group.wait()
     return flow_from_checkpoint(state.kept)
 
@@ -191,10 +197,9 @@ def _disturbed(
     rows: Tensor,
     group: Group,
 ) -> Disturbed:
-    """The share of this process in the first codes of a batch, which eq. 4 disturbs."""
-    count = min(options.identity_batch, options.batch, len(rows))
-    epsilon = options.noise * random.standard_normal((count, *data.x.shape[1:]))
-    mine = torch.arange(count)[group.rank :: group.size]
+    """The share of this process in the codes of some rows, which eq. 4 disturbs."""
+    epsilon = options.noise * random.standard_normal((len(rows), *data.x.shape[1:]))
+    mine = torch.arange(len(rows))[group.rank :: group.size]
     chosen = rows[mine]
     if data.before is None:
         raise InvalidInput("before", None, "F of every picture: there is an identity path")
@@ -202,7 +207,7 @@ def _disturbed(
         data.x[chosen],
         torch.from_numpy(epsilon)[mine].to(data.x),
         data.before[chosen].to(data.x),
-        count,
+        len(rows),
     )
 
 
@@ -216,8 +221,8 @@ def _validate(objective: Objective, validation: FlowData, wanted: Tensor) -> dic
     random = np.random.default_rng(objective.options.seed)
     disturbed = None
     if objective.identity is not None:
-        every = torch.arange(len(validation))
-        disturbed = _disturbed(random, objective.options, validation, every, ALONE)
+        some = torch.arange(min(_IDENTITY_CODES, len(validation)))
+        disturbed = _disturbed(random, objective.options, validation, some, ALONE)
     parts = objective(x, validation.attributes, wanted, disturbed)
     line = {name: part.item() for name, part in parts.items()}
     y, scales = flow.stretched(x)

@@ -20,6 +20,11 @@ from wstar_training.learning.watch import Watch
 from wstar_training.models.flow import Flow, flow_checkpoint
 
 
+def best_path(path: Path) -> Path:
+    """Where the best T of a training that failed is kept."""
+    return path.with_suffix(".best.pt")
+
+
 class TrainingState:
     """Weights, their average, the optimiser's memory, and how far training has come.
 
@@ -57,17 +62,36 @@ class TrainingState:
             self.kept["state"] = {name: value.cpu().clone() for name, value in weights}
 
     @contextmanager
-    def explaining(self, path: Path, rate: float) -> Iterator[None]:
-        """Add to a FloatingPointError of the block where training of `path` stands."""
+    def explaining(
+        self, path: Path, rate: float, options: FlowOptions, writes: bool
+    ) -> Iterator[None]:
+        """Add to a FloatingPointError of the block where training of `path` stands.
+
+        writes: keep the best validated T, whose weights the error has not reached.
+        """
         try:
             yield
         except FloatingPointError as error:
-            good = "no state was saved yet"
+            good = []
+            if self.kept:
+                best = best_path(path)
+                if writes:
+                    self.save_best(best, options)
+                good.append(f"{best} holds the best validated T, step {self.kept['step']}")
             if self.saved is not None:
-                good = f"{path.with_suffix('.state')} holds the last good state, step {self.saved}"
+                state = path.with_suffix(".state")
+                good.append(
+                    f"{state} the last good state, step {self.saved}: delete it to begin anew"
+                )
             raise FloatingPointError(
-                f"{path.stem}: {error} at step {self.step}; {good}; try a lower rate than {rate:g}"
+                f"{path.stem}: {error} at step {self.step}; "
+                f"{'; '.join(good) or 'nothing was validated or saved yet'}; "
+                f"try a lower rate than {rate:g}"
             ) from None
+
+    def save_best(self, path: Path, options: FlowOptions) -> None:
+        """Write the best validated T and the settings it was trained with."""
+        checkpoint.save(path, {**self.kept, "options": asdict(options)})
 
     def save(self, path: Path, options: FlowOptions) -> None:
         """Write the state, replacing an older one."""
