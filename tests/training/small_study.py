@@ -28,6 +28,7 @@ class SmallStudy(Study):
     """A study painted by `Painter` and judged by a VGG of random weights."""
 
     sketch, held_out, penalty = 64, 20, 0.01
+    chosen_scale = None
     encoder = nn.Identity()
 
     @cached_property

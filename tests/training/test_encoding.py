@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from wstar.errors import CheckpointError
 from wstar.images import RGB
+from wstar_training.cli import exit_code
 from wstar_training.commands.codes import add_arguments, run
 from wstar_training.encoding.encode import encode
 from wstar_training.encoding.journal import Plan
@@ -66,7 +67,8 @@ def codes(pictures: Path, output: Path, *more: str, encoder: Tiny | None = None)
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     paths = ["--encoder", str(weights), "--pictures", str(pictures), "--output", str(output)]
-    return run(parser.parse_args([*paths, *more]), load=lambda path: encoder or Tiny())
+    options = parser.parse_args([*paths, *more])
+    return exit_code(lambda: run(options, load=lambda path: encoder or Tiny()))
 
 
 def content(folder: Path) -> dict[str, bytes]:

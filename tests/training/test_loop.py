@@ -124,10 +124,10 @@ def test_a_loss_that_goes_wrong_before_any_state_was_saved_keeps_the_best_valida
 ) -> None:
     small_training.train(tmp_path / "short.pt", replace(OPTIONS, steps=20, schedule="constant"))
     options = replace(OPTIONS, schedule="constant", save_every=1000)
-    with pytest.raises(FloatingPointError, match=r"t\.best\.pt holds the best validated T, step 20"):
-        small_training.train(
-            tmp_path / "t.pt", options, spoilt(small_training.data, 25, math.nan)
-        )
+    with pytest.raises(
+        FloatingPointError, match=r"t\.best\.pt holds the best validated T, step 20"
+    ):
+        small_training.train(tmp_path / "t.pt", options, spoilt(small_training.data, 25, math.nan))
     assert not (tmp_path / "t.pt").exists() and not (tmp_path / "t.state").exists()
     assert_equal_weights(load_flow(tmp_path / "t.best.pt"), load_flow(tmp_path / "short.pt"))
 

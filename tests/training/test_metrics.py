@@ -23,7 +23,6 @@ from wstar_training.evaluation.metrics import (
     averages,
     best_scale,
     draw_trials,
-    error_std,
     holm,
     interval,
     mcnemar,
@@ -57,7 +56,6 @@ def test_simple_figures_agree_with_numpy() -> None:
     a, b = random.random(50), random.random(50)
     assert pearson(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1])
     assert pearson(a, np.ones(50)) == 0.0
-    assert error_std(a, b) == pytest.approx(np.std(a - b))
 
 
 def test_best_scale_leaves_no_better_one() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from tests.training.own_run import COUNT, RESOLUTION, arguments, make_files
 
 from wstar.attributes import ATTRIBUTES
 from wstar.errors import InvalidInput
@@ -19,79 +19,19 @@ from wstar_training.checkpoint import NETWORKS_FILE, file_sha256, save
 from wstar_training.cli import main
 from wstar_training.commands.opening import open_study
 from wstar_training.editing import editing_report
-from wstar_training.encoding.journal import Plan
-from wstar_training.encoding.pictures import find
-from wstar_training.encoding.store import opened
 from wstar_training.learning.loop import load_flow
 from wstar_training.models.stylegan2 import Generator
-from wstar_training.models.vgg import VGG16
 from wstar_training.models.vggface import VGGFace
 from wstar_training.models.weights.vggface import VGGFACE_LAYOUTS
 from wstar_training.own.files import OwnFiles
 from wstar_training.readout.served import load_readout
 from wstar_training.study.flow import flow_data
 
-RESOLUTION, ROWS, COUNT = 16, 6, 30
-
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """Pictures, labels, codes and networks of one small study."""
-    torch.manual_seed(0)
-    random = np.random.default_rng(0)
-    (tmp_path / "pictures").mkdir()
-    lines = [str(COUNT), " ".join(ATTRIBUTES)]
-    for index in range(COUNT):
-        levels = random.integers(0, 256, (4, 4, 3), np.uint8)
-        picture = Image.fromarray(levels).resize((32, 32), Image.Resampling.BILINEAR)
-        picture.save(tmp_path / "pictures" / f"{index}.png")
-        values = random.choice([-1, 1], len(ATTRIBUTES))
-        lines.append(f"{index}.jpg  " + " ".join(map(str, values)))
-    (tmp_path / "attributes.txt").write_text("\n".join(lines) + "\n")
-    generator = Generator(RESOLUTION, {4: 8, 8: 8, 16: 4})
-    save(tmp_path / "generator.pt", {"g_ema": generator.state_dict()})
-    save(tmp_path / "vgg.pth", VGG16(2).state_dict())
-    face = VGGFace(2, 16, 4)
-    names = VGGFACE_LAYOUTS["dag"].names(face)
-    save(tmp_path / "face.pth", {names[key]: value for key, value in face.state_dict().items()})
-    # T never loads the encoder: it only makes sure that it is the one that made the codes.
-    save(tmp_path / "encoder.pt", {"nothing": torch.zeros(1)})
-    plan = Plan(
-        encoder_file="encoder.pt",
-        encoder_sha256=file_sha256(tmp_path / "encoder.pt"),
-        side=32,
-        n_latent=ROWS,
-        preprocessing="",
-        landmarks_sha256=None,
-        batch=COUNT,
-        device="cpu",
-        pictures=find(tmp_path / "pictures"),
-    )
-    with opened(tmp_path / "codes", plan) as store:
-        store.add(random.standard_normal((COUNT, ROWS, 512)).astype(np.float32), {})
-        store.finish()
-    return tmp_path
-
-
-def arguments(files: Path, **changes: str) -> list[str]:
-    """A command line of a few steps."""
-    given = {
-        "run": str(files / "run"),
-        "codes": str(files / "codes"),
-        "pictures": str(files / "pictures"),
-        "attributes": str(files / "attributes.txt"),
-        "encoder": str(files / "encoder.pt"),
-        "generator": str(files / "generator.pt"),
-        "judge": str(files / "vgg.pth"),
-        "identity": str(files / "face.pth"),
-        "steps": "3",
-        "id-steps": "3",
-        "batch": "4",
-        "hidden": "8",
-        "perceptual-side": "32",
-        **changes,
-    }
-    return ["flow", *(part for key, value in given.items() for part in (f"--{key}", value))]
+    """A small study."""
+    return make_files(tmp_path)
 
 
 @pytest.mark.parametrize("axes", [None, 5])
@@ -166,6 +106,8 @@ def test_a_run_goes_on_with_its_own_labels_only(
         ({"identity-batch": "5"}, 2, "identity_batch: found 5, allowed: at most the batch, 4"),
         ({"axes": "18"}, 2, "axes: found 18, allowed: less than 18"),
         ({"perceptual-side": "4"}, 2, "side: found 4"),
+        ({"perceptual-scale": "0"}, 2, "perceptual_scale: found 0.0, allowed: above 0, or match"),
+        ({"perceptual-scale": "nan"}, 2, "perceptual_scale: found nan"),
         ({"generator": "face.pth"}, 1, "face.pth: expected one of the keys"),
         ({"generator": "other.pt"}, 1, "6 rows of w, as the codes have, found 4"),
         ({"judge": "face.pth"}, 1, "face.pth: no torchvision VGG16 file"),
@@ -322,7 +264,7 @@ def test_a_variant_is_made_beside_the_run(
     changes = {"layout": layout, "ema": "0.9", "schedule": "cosine", "precision": "bf16"}
     assert main(arguments(files, variant="ID_R", **changes)) == 0, capsys.readouterr().err
     run = files / "run"
-    flow = load_flow(run / "variants" / "ID_R-seed0" / "flow.pt")
+    flow = load_flow(run / "ablation" / "ID_R-seed0" / "flow.pt")
     assert flow.flat == (layout == "flat") and len(flow.couplings) == 3
     assert not (run / "flow.pt").exists()
     # The run goes on with the same settings, and takes what is there.

@@ -65,6 +65,7 @@ class Small(Study):
 
     labels = {"world": "small"}
     sketch, held_out, penalty = 32, 10, 0.1
+    chosen_scale = None
     encoder = referee = nn.Identity()
     identity_referee = None
     identity_path = IdentityPath(Painter(), Face())

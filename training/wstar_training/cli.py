@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -56,8 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     if getattr(options, "threads", None) is not None:
         torch.set_num_threads(options.threads)
+    return exit_code(lambda: options.carry_out(options))
+
+
+def exit_code(carry_out: Callable[[], int]) -> int:
+    """Carry out a command; its exit code, after a message of one line if it failed."""
     try:
-        code: int = options.carry_out(options)
+        return carry_out()
     except InvalidInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -67,4 +72,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    return code

@@ -164,9 +164,9 @@ def _learned_from(folder: Path) -> Mapping[str, str]:
 def measure_jobs(study: Study, wanted: Sequence[Job]) -> dict[Job, dict[str, Any]]:
     """What is kept of every job, measured where it is not; all are trained.
 
-    A measurement is {"made_from", "options", "report", "unscaled", "identity"}: hashes, the settings of the
-    training, the report of `measure` for W+ and this T, `unscaled` of both and of the free
-    network, and `identity`: L_ID of both on held-out codes.
+    A measurement is {"made_from", "options", "report", "unscaled", "identity"}: hashes, the
+    settings of the training, the report of `measure` for W+ and this T, `unscaled` of both and of
+    the free network, and L_ID of both on held-out codes.
     """
     base = cache(lambda: measure_baseline(study))
     yardsticks(study)

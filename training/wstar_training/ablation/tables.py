@@ -68,8 +68,8 @@ class Table:
 TABLES = (
     Table(
         "Table 1",
-        "Compares spaces: W+, W\\* of 13 couplings (eq. 3) and W\\*_ID (eq. 5). ID0, which the paper "
-        "does not have, tells what is due to the other settings of ID1 (the list above).",
+        "Compares spaces: W+, W\\* of 13 couplings (eq. 3) and W\\*_ID (eq. 5). ID0, which the "
+        "paper does not have, tells what is due to the other settings of ID1 (the list above).",
         ("H", "ID1", "ID0"),
         _SVM | _DCI | _ERROR | _ORDER,
     ),
@@ -288,9 +288,9 @@ def _notes(found: Mapping[str, Any]) -> str:
         "the same in all tables. SVMs are fitted and tested on codes that T was not trained on; "
         "DCI is along the axes of W+; better and worse attributes are significant (McNemar, Holm, "
         "5 %), beside SVMs in W+ on the same codes and beside such on the codes that T was trained "
-        "on as well. W+ and the free MLP do not depend on seeds: the MLP is a map of the same codes, of "
-        "T's codes too, that need not be invertible. Intervals of each seed's figures stand in its "
-        "folder."
+        "on as well. W+ and the free MLP do not depend on seeds: the MLP is a map of the same "
+        "codes, of T's codes too, that need not be invertible. Intervals of each seed's figures "
+        "stand in its folder."
     )
     paper = [f"- ({_letter(one.row, one.column)}) {one.text}: {one.what}." for one in PAPER_FIGURES]
     return "\n\n".join(

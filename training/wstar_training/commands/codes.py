@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from wstar.errors import CheckpointError, InvalidInput, WstarError
+from wstar.errors import CheckpointError, InvalidInput
 from wstar_training.checkpoint import file_sha256
 from wstar_training.commands.arguments import positive
 from wstar_training.encoding.encode import Encoder, encode
@@ -79,32 +79,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, load: Callable[[Path], Encoder] = load_encoder) -> int:
-    """Carry out the command: 0 done, 1 nothing to encode or a file that cannot be used, 2 wrong
-    usage, 130 interrupted.
+    """Carry out the command.
 
     load: gives the encoder of a file, with `side` (px) and `n_latent`.
     """
-    try:
-        # What a GPU picks by its own timing, or rounds to 10 bits, is not the same bytes next time.
-        with torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False):
-            summary = _run(options, load)
-    except InvalidInput as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (WstarError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+    # What a GPU picks by its own timing, or rounds to 10 bits, is not the same bytes next time.
+    with torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False):
+        summary = _run(options, load)
     _report(summary, options.json)
     return 0
 
 
 def _run(options: argparse.Namespace, load: Callable[[Path], Encoder]) -> dict[str, Any]:
     started = time.monotonic()
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
     if options.device == "cuda" and not torch.cuda.is_available():
         raise InvalidInput("device", "cuda", "cpu: torch sees no CUDA device")
     if options.output.exists() and not options.output.is_dir():

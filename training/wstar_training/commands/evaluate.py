@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from wstar.attributes import ATTRIBUTES
 from wstar.errors import InvalidInput
 from wstar.files import write_file
 from wstar.graphs import Space
@@ -50,6 +52,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="held-out faces edited of each attribute; 0 leaves edits out, which at 1024 px take "
         f"hours (default: {_EDIT_FACES}; of a demo world what its size says)",
     )
+    parser.add_argument(
+        "--swept",
+        nargs="+",
+        choices=ATTRIBUTES,
+        metavar="NAME",
+        help="attributes edited at every strength and compared at equal achieved change, which "
+        "takes most of the time of edits (default: all that are edited)",
+    )
     parser.add_argument("--threads", type=positive, metavar="N", help="threads torch may use")
     parser.epilog = f"{explained()}\n\n{parser.epilog or ''}"
 
@@ -63,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     with redirect_stdout(sys.stderr):
         study = open_study(options.run)
         complete(study)
-        report = evaluate(study, options.edit_faces)
+        report = evaluate(study, options.edit_faces, options.swept)
     print(json.dumps(report, indent=1) if options.json else markdown(report))
     unmet = failures(required, report)
     for line in unmet:
@@ -71,11 +81,14 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_UNMET if unmet else 0
 
 
-def evaluate(study: Study, edit_faces: int | None = None) -> dict[str, Any]:
+def evaluate(
+    study: Study, edit_faces: int | None = None, swept: Sequence[str] | None = None
+) -> dict[str, Any]:
     """Measure what a study serves; write `evaluation.json` and `evaluation.md`, and put the main
     figures into the served files.
 
     edit_faces: faces edited of each attribute; None as many as usual, 0 none.
+    swept: attributes edited at every strength; None all that are edited.
     """
     flows = {space.value: study.flow(space) for space in Space}
     report = measure(study, flows)
@@ -88,7 +101,7 @@ def evaluate(study: Study, edit_faces: int | None = None) -> dict[str, Any]:
         edit_faces = study.sizes.edit_faces if isinstance(study, World) else _EDIT_FACES
     if edit_faces:
         readouts = {space.value: load_readout(study.readout_path(space)) for space in Space}
-        report["editing"] = editing_report(study, flows, readouts, edit_faces)
+        report["editing"] = editing_report(study, flows, readouts, edit_faces, swept=swept)
     report = dict(plain(report))
     write_file(study.path("evaluation.json"), (json.dumps(report, indent=1) + "\n").encode())
     write_file(study.path("evaluation.md"), markdown(report).encode())

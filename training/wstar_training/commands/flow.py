@@ -10,8 +10,16 @@ from typing import get_args
 from wstar.errors import InvalidInput
 from wstar_training.ablation.variants import VARIANTS, variant
 from wstar_training.commands.arguments import positive
-from wstar_training.learning.config import FlowOptions, Layout, Perceptual, Precision, Schedule
+from wstar_training.learning.config import (
+    FlowOptions,
+    IdentityTarget,
+    Layout,
+    Perceptual,
+    Precision,
+    Schedule,
+)
 from wstar_training.learning.distributed import joined
+from wstar_training.models.flow import Masks
 from wstar_training.own.build import build, build_variant
 from wstar_training.own.files import Networks, OwnFiles, Settings, Sources
 from wstar_training.own.sources import opened
@@ -21,6 +29,7 @@ _COUPLINGS, _ID_COUPLINGS = 13, 3
 _IDENTITY_WEIGHT = 1.0
 _STEPS, _ID_STEPS = 20_000, 2000
 _DEFAULTS = FlowOptions(_COUPLINGS, _STEPS)
+_SETTINGS = Settings(_DEFAULTS, _DEFAULTS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,9 +108,20 @@ def _add_losses(losses: argparse._ArgumentGroup) -> None:
         ),
         ("lambda-id", _IDENTITY_WEIGHT, "λ_ID of eq. 5; 0 leaves eq. 3"),
         ("tau", _DEFAULTS.noise, "deviation of ε of eq. 4, in units of the codes' own"),
+        (
+            "scale-weight",
+            _DEFAULTS.scale_weight,
+            "of the mean of s², which the paper does not have: it keeps T⁻¹ exact in float32",
+        ),
     ):
         _number(losses, name, default, text)
     _count(losses, "identity-batch", _DEFAULTS.identity_batch, "codes per step that eq. 4 disturbs")
+    _choice(
+        losses,
+        "identity-target",
+        get_args(IdentityTarget),
+        "left side of eq. 4: F of the regenerated picture, or of the one that was given",
+    )
     _choice(
         losses,
         "perceptual",
@@ -110,6 +130,15 @@ def _add_losses(losses: argparse._ArgumentGroup) -> None:
         "every step and hundreds of times slower",
     )
     _count(losses, "perceptual-side", 256, "px that pictures are reduced to for VGG16")
+    losses.add_argument(
+        "--perceptual-scale",
+        type=_scale,
+        default=_SETTINGS.perceptual_scale,
+        metavar="X|match",
+        help="factor of perceptual distances; match: such that those of W+ have their mean "
+        f"(default: {_SETTINGS.perceptual_scale:g}, the paper's)",
+    )
+    _count(losses, "sketch", _SETTINGS.sketch, "numbers kept of what VGG16 sees in a picture")
 
 
 def _add_flow(flow: argparse._ArgumentGroup) -> None:
@@ -121,11 +150,33 @@ def _add_flow(flow: argparse._ArgumentGroup) -> None:
     )
     flow.add_argument("--axes", type=positive, metavar="R", help="how many principal axes")
     _count(flow, "hidden", _DEFAULTS.hidden, "width of the networks s and t")
+    _choice(
+        flow,
+        "masks",
+        get_args(Masks),
+        "of the couplings: halves drawn at random, each followed by its complement, or even and "
+        "odd coordinates in turn",
+    )
+    flow.add_argument("--tanh-t", action="store_true", help="bound t to [-1, 1], as s is")
     _count(flow, "steps", _STEPS, "steps of T of W_STAR, 13 couplings (eq. 3)")
     _count(flow, "id-steps", _ID_STEPS, "steps of T of W_STAR_ID, 3 couplings (eq. 5)")
     _count(flow, "batch", _DEFAULTS.batch, "codes per step; all their pairs count")
     _number(flow, "rate", _DEFAULTS.rate, "learning rate of Adam, its peak")
+    flow.add_argument(
+        "--id-rate", type=float, metavar="X", help="that of W_STAR_ID (default: as --rate)"
+    )
     _choice(flow, "schedule", get_args(Schedule), "how the rate goes on; a cosine falls to 0")
+    flow.add_argument(
+        "--warmup",
+        type=int,
+        default=_DEFAULTS.warmup,
+        metavar="N",
+        help=f"steps in which it rises to its peak (default: {_DEFAULTS.warmup})",
+    )
+    _number(flow, "weight-decay", _DEFAULTS.weight_decay, "of AdamW")
+    _count(flow, "validate-every", _DEFAULTS.validate_every, "steps between validations")
+    _count(flow, "patience", _DEFAULTS.patience, "validations without a better one that stop it")
+    _count(flow, "save-every", _DEFAULTS.save_every, "steps between states to go on from")
     _number(flow, "ema", _DEFAULTS.ema, "decay per step of the average of the weights; 0: none")
     _choice(flow, "precision", get_args(Precision), "in which s and t compute while T trains")
     flow.add_argument(
@@ -141,7 +192,7 @@ def _add_flow(flow: argparse._ArgumentGroup) -> None:
     flow.add_argument(
         "--variant",
         choices=[one.name for one in VARIANTS],
-        help="train only this variant of the paper, into RUN/variants: "
+        help="train only this variant, into RUN/ablation, where `ablate` reads it: "
         + "; ".join(f"{one.name}, {one.says}" for one in VARIANTS),
     )
 
@@ -161,20 +212,37 @@ def _choice(group: argparse._ArgumentGroup, name: str, choices: tuple[str, ...],
     group.add_argument(f"--{name}", choices=choices, default=choices[0], help=text)
 
 
+def _scale(text: str) -> float | None:
+    if text == "match":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"found {text!r}, allowed: a number, or match") from None
+
+
 def study(options: argparse.Namespace) -> OwnFiles:
     """What the options describe."""
     common = replace(
         _DEFAULTS,
         steps=options.steps,
         hidden=options.hidden,
+        masks=options.masks,
+        tanh_t=options.tanh_t,
         batch=options.batch,
         rate=options.rate,
+        weight_decay=options.weight_decay,
         schedule=options.schedule,
+        warmup=options.warmup,
         ema=options.ema,
         precision=options.precision,
         compile=options.compile,
         distance_weight=options.lambda_d,
         perceptual=options.perceptual,
+        scale_weight=options.scale_weight,
+        validate_every=options.validate_every,
+        save_every=options.save_every,
+        patience=options.patience,
         seed=options.seed,
     )
     settings = Settings(
@@ -183,11 +251,15 @@ def study(options: argparse.Namespace) -> OwnFiles:
             common,
             couplings=_ID_COUPLINGS,
             steps=options.id_steps,
+            rate=options.rate if options.id_rate is None else options.id_rate,
             identity_weight=options.lambda_id,
             identity_batch=options.identity_batch,
+            identity_target=options.identity_target,
             noise=options.tau,
         ),
         perceptual_side=options.perceptual_side,
+        perceptual_scale=options.perceptual_scale,
+        sketch=options.sketch,
         layout=_layout(options.layout, options.axes),
     )
     networks = Networks(

@@ -124,6 +124,11 @@ class World(Study):
         return self.sizes.sketch
 
     @property
+    def chosen_scale(self) -> None:
+        """Matched: its judge has no scale that anyone would know."""
+        return None
+
+    @property
     def held_out(self) -> int:
         """That of the size."""
         return self.sizes.held_out

@@ -28,10 +28,6 @@ from wstar_training.models.flow import Flow
 from wstar_training.readout.fitted import on_codes
 from wstar_training.study.stages import Study
 
-SWEPT = (
-    "Smiling", "Eyeglasses", "Male", "Young", "Bangs", "Blond_Hair", "Wearing_Hat", "Black_Hair",
-    "Mustache", "Heavy_Makeup", "Mouth_Slightly_Open", "Pale_Skin",
-)  # fmt: skip
 PLUS, FOR_EDITS = "W_PLUS", "W_PLUS_FOR_EDITS"
 # Faces that those of an attribute are chosen from, for each that is edited.
 _POOL = 20
@@ -48,7 +44,7 @@ def editing_report(
     readouts: Mapping[str, Classifiers],
     faces: int = 20,
     attributes: Sequence[str] | None = None,
-    swept: Sequence[str] = SWEPT,
+    swept: Sequence[str] | None = None,
     encoded: bool = True,
 ) -> dict[str, Any]:
     """Measure edits in every space; JSON-able.
@@ -59,8 +55,8 @@ def editing_report(
         study that makes hyperplanes for edits is also measured with such ones in W+, as
         W_PLUS_FOR_EDITS: what is due to T stands apart from what is not.
     faces: edited of each attribute. attributes: edited, rows of the leakage matrices; None takes
-        those of the study. swept: those that are compared at equal achieved change. Fewer make a
-        quick run.
+        those of the study. swept: those that are edited at every strength and compared at equal
+        achieved change; None takes them all. Fewer make a quick run.
     encoded: whether edited pictures are also encoded again, which takes E.
 
     Returns
@@ -80,7 +76,7 @@ def editing_report(
     reached: by space, what `reached.reached_figures` says.
     """
     attributes = study.edited if attributes is None else attributes
-    swept = [name for name in swept if name in attributes]
+    swept = [name for name in swept or attributes if name in attributes]
     spaces = _spaces(study, flows, readouts)
     studio = _studio(study)
     _progress("faces before")

@@ -127,11 +127,6 @@ def pearson(found: Float64, wanted: Float64) -> float:
     return float(np.corrcoef(found, wanted)[0, 1])
 
 
-def error_std(found: Float64, wanted: Float64) -> float:
-    """Standard deviation of found − wanted."""
-    return float(np.std(found - wanted))
-
-
 def mcnemar(right_first: Bools, right_second: Bools) -> float:
     """Two-sided exact p-value that two classifiers err equally often; bool (N,) per test face."""
     first_only = int((right_first & ~right_second).sum())

@@ -23,8 +23,8 @@ stand apart. Intervals in brackets are 95 %: bootstraps that redraw pictures, no
 Student's over disjoint draws of 2000 codes. W+ is compared at a scale at which its mean distance
 is that of the judge. DCI of all spaces is along the same axes: those of W+ that T acts on. An SVM
 in W\\* learns from the labels that T was trained on as well, through T: "W+, T's codes too" are
-SVMs in W+ that were fitted on just as many. The free MLPs are maps of the same codes that need not be invertible: what they cannot do, the codes hardly
-allow."""
+SVMs in W+ that were fitted on just as many. The free MLPs are maps of the same codes that need not
+be invertible: what they cannot do, the codes hardly allow."""
 
 
 def markdown(report: Mapping[str, Any]) -> str:

@@ -22,7 +22,10 @@ _PARTS = {
     "identity": ("identity, eq. 4", GREEN, "^"),
     "scale": ("mean of s²", BLACK, "D"),
 }
-_TITLES = {Space.W_STAR: "T of W*: eq. 3", Space.W_STAR_ID: "T of W*_ID: eq. 5"}
+_TITLES = {
+    Space.W_STAR: "T of W*: eq. 3 and mean of s²",
+    Space.W_STAR_ID: "T of W*_ID: eq. 5 and mean of s²",
+}
 _MARKS = 12
 _FEW = 1e3
 

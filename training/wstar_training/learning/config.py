@@ -30,7 +30,8 @@ _WEIGHTS = ("weight_decay", "distance_weight", "identity_weight", "noise", "scal
 
 @dataclass(frozen=True)
 class FlowOptions:
-    """Settings of the training of one T; defaults are the paper's where it gives them.
+    """Settings of the training of one T; defaults are the paper's where it gives them, but for two:
+    λ_d counts in another unit, and `scale_weight` is no term of the paper's.
 
     couplings, hidden: number of coupling layers and width of their networks.
     masks: of the couplings: random halves, each followed by its complement, or even and odd
@@ -47,7 +48,9 @@ class FlowOptions:
     compile: train f through torch.compile, which needs a C++ compiler. On one CPU core it did not
         pay: 42 ms a step instead of 33 (128 coordinates, width 128, batch 128) and 234 instead of
         210 (rows, width 512, batch 8), after 30 to 50 s for the first; not measured on a GPU.
-    distance_weight: λ_d of eq. 3, for distances in units of the mean perceptual distance.
+    distance_weight: λ_d of eq. 3, for distances in units of the mean perceptual distance m, so
+        that it means the same for every judge and scale; for distances as they are, the paper's
+        10 is 10·m² here.
     perceptual: train towards distances of sketches, or let the judge look at the pictures of every
         batch, `exact` and hundreds of times slower.
     identity_weight, identity_batch, noise: λ_ID and the codes per step of eq. 4, and the standard

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -25,6 +26,7 @@ from wstar_training.study.stages import flow_stages, make
 
 # Faces that export measures its graphs on.
 _KEPT_PICTURES = 64
+_TRAINED = {"flow": "flow.pt", "flow_id": "flow_id.pt"}
 
 
 def build(study: OwnFiles) -> None:
@@ -43,7 +45,8 @@ def build(study: OwnFiles) -> None:
 def build_variant(study: OwnFiles, variant: Variant) -> Path:
     """Make a variant of a study and what it needs; its folder. Raises as `build`."""
     seed = study.settings.flow.seed
-    folder = study.path("variants") / f"{variant.name}-seed{seed}"
+    # Where an ablation looks for it.
+    folder = study.path("ablation") / f"{variant.name}-seed{seed}"
     with _begun(study):
         for file, stage in flow_stages(study):
             if file in VARIANTS_NEED:
@@ -83,6 +86,9 @@ def _check_settings(study: OwnFiles) -> None:
             raise InvalidInput("batch", options.batch, allowed)
     if isinstance(settings.layout, int) and settings.layout >= count:
         raise InvalidInput("axes", settings.layout, f"less than {count}, the pictures to train on")
+    scale = settings.perceptual_scale
+    if scale is not None and not 0 < scale < math.inf:
+        raise InvalidInput("perceptual_scale", scale, "above 0, or match")
     if settings.flow_id.identity_batch > settings.flow_id.batch:
         allowed = f"at most the batch, {settings.flow_id.batch}"
         raise InvalidInput("identity_batch", settings.flow_id.identity_batch, allowed)
@@ -135,7 +141,9 @@ def _remember(study: OwnFiles, hashes: Mapping[str, str | None]) -> None:
     # Before the options: a run that has those is complete but for its stages.
     if not study.path(OPTIONS_FILE).exists():
         write_json(study.path(NETWORKS_FILE), networks)
-    remember(study.run, options, files)
+    # What of a T is not complete yet may be trained with other settings than it was begun with.
+    still = [f"settings.{name}" for name, file in _TRAINED.items() if not study.path(file).exists()]
+    remember(study.run, options, files, still)
 
 
 def _codes(study: OwnFiles) -> None:

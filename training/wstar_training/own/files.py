@@ -86,12 +86,15 @@ class Settings:
     """What is chosen of a study of own files.
 
     perceptual_side: side in px that pictures are reduced to for the perceptual judge.
+    perceptual_scale: factor of the judge's distance, the paper's; None: matched to W+.
     layout: the coordinates of codes that T acts on.
+    sketch: numbers kept of what the judge sees in a picture.
     """
 
     flow: FlowOptions
     flow_id: FlowOptions
     perceptual_side: int = 256
+    perceptual_scale: float | None = 10.0
     layout: Layout = "rows"
     sketch: int = 4096
     penalty: float = 1e-2
@@ -218,6 +221,11 @@ class OwnFiles(Study):
     def sketch(self) -> int:
         """That of the settings."""
         return self.settings.sketch
+
+    @property
+    def chosen_scale(self) -> float | None:
+        """That of the settings."""
+        return self.settings.perceptual_scale
 
     @property
     def penalty(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,15 @@ from wstar.files import write_file
 OPTIONS_FILE = "options.json"
 
 
-def remember(run: Path, options: Mapping[str, Any], files: Mapping[str, str | None]) -> None:
+def remember(
+    run: Path,
+    options: Mapping[str, Any],
+    files: Mapping[str, str | None],
+    free: Sequence[str] = (),
+) -> None:
     """Write options and the places of files into a run folder.
+
+    free: options, with dots between their names, that may differ from those of before.
 
     Raises
     ------
@@ -31,16 +38,21 @@ def remember(run: Path, options: Mapping[str, Any], files: Mapping[str, str | No
         begun = json.loads(path.read_text())
     except ValueError as error:
         raise CheckpointError(f"{path}: not the options of a run: {error}") from error
-    _refuse_change("", begun, asked, run)
-    if begun.get("files") != files:
-        write_json(path, {**begun, "files": dict(files)})
+    _refuse_change("", begun, asked, run, free)
+    now = {**asked, "files": dict(files)}
+    if begun != now:
+        write_json(path, now)
 
 
-def _refuse_change(field: str, begun: object, asked: object, run: Path) -> None:
+def _refuse_change(
+    field: str, begun: object, asked: object, run: Path, free: Sequence[str]
+) -> None:
     """Raise InvalidInput, naming what differs, unless `asked` is what the run was begun with."""
+    if field in free:
+        return
     if isinstance(asked, dict) and isinstance(begun, dict):
         for key, value in asked.items():
-            _refuse_change(f"{field}.{key}".lstrip("."), begun.get(key), value, run)
+            _refuse_change(f"{field}.{key}".lstrip("."), begun.get(key), value, run, free)
     elif begun != asked:
         old = "others" if isinstance(begun, list) else repr(begun)
         allowed = f"{old}, with which {run} was begun; anything else needs another --run"

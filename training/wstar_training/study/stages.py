@@ -116,6 +116,11 @@ class Study(ABC):
 
     @property
     @abstractmethod
+    def chosen_scale(self) -> float | None:
+        """Scale of the perceptual distance; None: such that W+ has its mean (`matching_scale`)."""
+
+    @property
+    @abstractmethod
     def held_out(self) -> int:
         """Codes of the split `flow`, its last, that validate T instead of training it."""
 
@@ -251,7 +256,13 @@ def _features(study: Study) -> None:
         "regenerated": sketched_features(judge, len(w), study.sketch, rebuilt),
     }
     both = _both(content["input"], content["regenerated"])
-    factor = matching_scale(study.codes.axes, w, both)
+    matched = matching_scale(study.codes.axes, w, both)
+    factor = matched if study.chosen_scale is None else study.chosen_scale / judge.scale
+    print(
+        f"perceptual distances at scale {judge.scale * factor:.4g}; at {judge.scale * matched:.4g} "
+        "their mean would be that of W+",
+        flush=True,
+    )
     content = {name: (value.float() * factor**0.5).half() for name, value in content.items()}
     checkpoint.save(study.path("features.pt"), {**content, "scale": judge.scale * factor})
 
