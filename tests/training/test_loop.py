@@ -185,6 +185,7 @@ def test_an_average_follows_its_recurrence(decay: float, small_training: SmallTr
                 now = min(decay, (1 + step) / (10 + step))
                 mean.copy_(now * mean + (1 - now) * parameter)
         average.update(flow, step)
+    average.catch_up(flow)
     for found, mean, weight in zip(
         average.flow.parameters(), wanted, flow.parameters(), strict=True
     ):

@@ -144,7 +144,10 @@ def train(
             )
             optimizer.zero_grad(set_to_none=True)
             parts["total"].backward()
-            norm = torch.nn.utils.clip_grad_norm_(weights, largest_norm)
+            gradients = [p.grad for p in weights if p.grad is not None]
+            norm = torch.nn.utils.get_total_norm(gradients)
+            if norm > largest_norm:  # Else there is nothing to scale, and no pass over memory.
+                torch.nn.utils.clip_grads_with_norm_(weights, largest_norm, norm)
 
             # All processes see the same figures; a step that spoils the weights is not taken.
             loss, length, asked = group.mean([parts["total"], norm, float(stop.asked)])
@@ -157,6 +160,7 @@ def train(
             # Validate on held-out codes, keep the best, log.
             if state.step % options.validate_every == 0 or state.step == options.steps:
                 line = {"step": state.step, "rate": rate, "train_total": loss}
+                average.catch_up(flow)
                 if group.first:
                     line |= _validate(judged, validation, wanted)
                 line = group.agreed(line)
