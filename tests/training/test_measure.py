@@ -25,12 +25,12 @@ from wstar_training.cli import main
 from wstar_training.commands.opening import open_study
 from wstar_training.demo.sizes import remember
 from wstar_training.demo.train_demo import World
-from wstar_training.evaluation.measure import measure, plain
+from wstar_training.evaluation.measure import measure, measure_baseline, on_all_labels, plain
 from wstar_training.evaluation.metrics import REDRAWS
 from wstar_training.evaluation.report import markdown, show
 from wstar_training.evaluation.requirements import MAIN, main_figures
 from wstar_training.evaluation.space import as_figure
-from wstar_training.evaluation.yardsticks import TARGETS, probe_faces, yardsticks
+from wstar_training.evaluation.yardsticks import TARGETS, labelled, probe_faces, yardsticks
 from wstar_training.learning.codes import Batch, Codes, load_codes, save_codes
 from wstar_training.learning.config import FlowOptions
 from wstar_training.models.flow import Coupling, Flow, half_masks
@@ -158,6 +158,24 @@ def test_gaps_and_gains_are_differences_of_what_is_shown(report: dict[str, Any])
         assert figures[f"{name}_w_plus_scale"]["value"] == pytest.approx(
             figures[f"{name}_rescaled"]["value"]
         )
+
+
+def test_equal_labels_are_equal_in_both_spaces(small: Small, report: dict[str, Any]) -> None:
+    base = measure_baseline(small)
+    same = on_all_labels(small, small.flow(Space.W_PLUS), base)
+    assert same["svm"] == report["linear"]
+    assert same["gain"]["attributes"] == {"better": [], "worse": []}
+    assert same["gain"]["svm"]["avg"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    # W+ on fewer labels is not the same.
+    assert report["spaces"]["W_PLUS"]["gain_by_labels"]["svm"]["avg"]["value"] != 0.0
+    w_plus = small.flow(Space.W_PLUS)
+    fit = probe_faces(small, w_plus).fit
+    every = labelled(small, w_plus, fit)
+    assert len(every) == small.trained + len(fit)
+    assert (every.y[small.trained :] == fit.y).all()
+    star = {**report["spaces"]["W_STAR"], "all_labels": same}
+    text = markdown({**report, "spaces": {**report["spaces"], "W_STAR": star}})
+    assert "| W\\*, T's codes too | W+, T's codes too | 0 | 0 |" in text
 
 
 def test_what_does_not_depend_on_a_flow_is_looked_at_once(small: Small) -> None:

@@ -20,7 +20,7 @@ from wstar_training.commands.opening import complete, open_study
 from wstar_training.demo.measure_demo import reconstruction
 from wstar_training.demo.train_demo import World
 from wstar_training.editing import edit_agreement, editing_report
-from wstar_training.evaluation.measure import measure, plain
+from wstar_training.evaluation.measure import measure, measure_baseline, on_all_labels, plain
 from wstar_training.evaluation.report import markdown
 from wstar_training.evaluation.requirements import explained, failures, requirement
 from wstar_training.evaluation.space import readout_figures
@@ -91,9 +91,14 @@ def evaluate(
     swept: attributes edited at every strength; None all that are edited.
     """
     flows = {space.value: study.flow(space) for space in Space}
-    report = measure(study, flows)
+    base = measure_baseline(study)
+    report = measure(study, flows, base)
     for space in Space:
         report["spaces"][space.value]["readout"] = _readout(study, space)
+        if space is not Space.W_PLUS:
+            progress(f"SVMs in {space.value} on T's codes too")
+            all_labels = on_all_labels(study, flows[space.value], base)
+            report["spaces"][space.value]["all_labels"] = all_labels
     if isinstance(study, World):
         progress("reconstruction")
         report["reconstruction"] = reconstruction(study)

@@ -9,7 +9,8 @@ The report is plain data. A figure is {"value", "low", "high"}, with its 95 % in
   of W+ after W+'s best rescale); `round_trip`, `s_std`.
 - ceiling: the same figures of free networks on the same codes.
 - spaces.NAME.gain_by_labels: `gain` of attributes beside SVMs in W+ that were fitted on T's codes
-  too, as many labels as reach W* through T; `linear`: the figures of those.
+  too, as many labels as reach W* through T; `linear`: the figures of those. Of what is served, an
+  evaluation adds `all_labels`: SVMs in the space that were fitted on those codes as well.
 - room: what `room.room` says of attributes that W+ leaves something to gain in.
 - attributes.NAME: `share` and `base_rate`, scores by space, and those of the free networks.
 """
@@ -47,6 +48,7 @@ from wstar_training.evaluation.yardsticks import (
     Key,
     ProbeFaces,
     Yardsticks,
+    labelled,
     probe_faces,
     progress,
     same_axes,
@@ -116,7 +118,9 @@ def measure(
             measured[name] = _measured(study, yard, name, flow, scale)
     for space in measured.values():
         space.figures["gain"] = _gain(space, plus)
-        space.figures["gain_by_labels"] = _attribute_gain(space, yard.linear_all, base.linear)
+        space.figures["gain_by_labels"] = _attribute_gain(
+            space.answers, space.scores, yard.linear_all, base.linear
+        )
     faces = probe_faces(study, study.flow(Space.W_PLUS))
     return {
         "world": study.labels.get("world", "own files: " + ", ".join(study.labels.values())),
@@ -130,6 +134,20 @@ def measure(
             yard.free_all,
         ),
         "attributes": _attributes(base, faces, measured),
+    }
+
+
+def on_all_labels(study: Study, flow: Flow, baseline: Baseline) -> dict[str, Any]:
+    """SVMs in a space fitted on T's codes too, beside those of W+ that were: equal labels.
+
+    Not of every T that is measured: it takes as long as all the rest.
+    """
+    faces = probe_faces(study, flow)
+    answers = svm(labelled(study, flow, faces.fit), faces.test)
+    scored = _scored(answers, 0)
+    return {
+        "svm": score_figures(scored),
+        "gain": _attribute_gain(answers, scored, baseline.yard.linear_all, baseline.linear),
     }
 
 
@@ -235,17 +253,19 @@ def _gain(space: Measured, plus: Measured) -> dict[str, Any]:
         "distance": {target: _differences(own, other) for target, (own, other) in fresh.items()},
         "std_ratio": ratio,
         "dci": {name: over_draws(rows - plus.dci[name]) for name, rows in space.dci.items()},
-        **_attribute_gain(space, plus.answers, plus.scores),
+        **_attribute_gain(space.answers, space.scores, plus.answers, plus.scores),
     }
 
 
-def _attribute_gain(space: Measured, other: Answers, others: Scores) -> dict[str, Any]:
+def _attribute_gain(
+    answers: Answers, own: Scores, other: Answers, others: Scores
+) -> dict[str, Any]:
     """Scores minus those of other SVMs, and which attributes differ significantly."""
-    significant = holm(_p(space.answers, other)) < _SIGNIFICANT
-    better = space.answers.accuracy > other.accuracy
+    significant = holm(_p(answers, other)) < _SIGNIFICANT
+    better = answers.accuracy > other.accuracy
     chosen = {"better": significant & better, "worse": significant & ~better}
     return {
-        "svm": _differences(mean_scores(space.scores), mean_scores(others)),
+        "svm": _differences(mean_scores(own), mean_scores(others)),
         "attributes": {
             key: [ATTRIBUTES[k] for k in np.flatnonzero(rows)] for key, rows in chosen.items()
         },

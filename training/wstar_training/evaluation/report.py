@@ -13,7 +13,8 @@ Figure = Mapping[str, float | None] | float | None
 SPACES = {"W_PLUS": "W+", "W_STAR": "W\\*", "W_STAR_ID": "W\\*_ID"}
 _TARGETS = {"input": "input pictures", "regenerated": "regenerated pictures"}
 _BASELINE = "W_PLUS"
-_LINEAR = "W+, T's codes too"
+_ALL = ", T's codes too"
+_LINEAR = f"W+{_ALL}"
 _FREE = "free MLP, not invertible"
 _UNKNOWN = "–"
 
@@ -151,6 +152,9 @@ def _averages(report: Mapping[str, Any]) -> str:
             served = [show(readout["accuracy"]), show(readout["calibration_error"], 4)]
         rows.append(row(_name(name), space["svm"], served))
     rows.append(row(_LINEAR, report["linear"], [_UNKNOWN] * 2))
+    for name, space in report["spaces"].items():
+        if "all_labels" in space:
+            rows.append(row(_name(name) + _ALL, space["all_labels"]["svm"], [_UNKNOWN] * 2))
     free = report["ceiling"]["attributes"]
     rows.append(row("free MLP, the same codes to fit", free["probe"], [_UNKNOWN] * 2))
     rows.append(row("free MLP, T's codes too", free["all"], [_UNKNOWN] * 2))
@@ -215,16 +219,20 @@ def _each_attribute(report: Mapping[str, Any]) -> list[str]:
 def _differing(spaces: Mapping[str, Any]) -> str:
     rows = []
     for name, space in spaces.items():
-        for key, other in (("gain", "W+"), ("gain_by_labels", _LINEAR)):
-            if name == _BASELINE and key == "gain":
-                continue
-            found = space[key]["attributes"]
-            told = [
-                f"{len(found[side])}" + (f": {', '.join(found[side])}" if found[side] else "")
-                for side in ("better", "worse")
-            ]
-            rows.append([_name(name), other, *told])
-    return table(["space", "beside", "better", "worse"], rows)
+        compared = [(_name(name), _LINEAR, space["gain_by_labels"])]
+        if name != _BASELINE:
+            compared.insert(0, (_name(name), _name(_BASELINE), space["gain"]))
+        if "all_labels" in space:
+            compared.append((_name(name) + _ALL, _LINEAR, space["all_labels"]["gain"]))
+        rows += [
+            [one, other, *(_listed(gain["attributes"][side]) for side in ("better", "worse"))]
+            for one, other, gain in compared
+        ]
+    return table(["SVM in", "beside", "better", "worse"], rows)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{len(names)}: {', '.join(names)}" if names else "0"
 
 
 def _dci(spaces: Mapping[str, Any]) -> str:
@@ -264,8 +272,13 @@ def _gains(spaces: Mapping[str, Any]) -> str:
             [_name(name), f"SVM {key}", show(gain["svm"][at], 4)]
             for at, key in (("avg", "accuracy"), ("balanced", "balanced"), ("auc", "AUC"))
         ]
-        by_labels = show(space["gain_by_labels"]["svm"]["avg"], 4)
-        rows.append([_name(name), f"SVM accuracy, beside {_LINEAR}", by_labels])
+        for one, beside in (
+            (_name(name), space["gain_by_labels"]),
+            (_name(name) + _ALL, space.get("all_labels", {}).get("gain")),
+        ):
+            if beside is not None:
+                gained = show(beside["svm"]["avg"], 4)
+                rows.append([one, f"SVM accuracy beside {_LINEAR}", gained])
         rows += [
             [_name(name), letter, show(gain["dci"][at])]
             for at, letter in (

@@ -51,12 +51,11 @@ def _names() -> dict[str, tuple[str, str]]:
         "dci.completeness": (f"{star}.dci.completeness", "C, plain mean over attributes"),
         "dci.informativeness": (f"{star}.dci.informativeness", "I, an error"),
         "dci.gain": (f"{star}.gain.dci.disentanglement", "D minus that of W+ along the same axes"),
-        "svm.gain_by_labels": (
-            f"{star}.gain_by_labels.svm.avg",
-            "average SVM accuracy minus that of W+ on as many labels, T's included",
+        "svm.gain_all_labels": (
+            f"{star}.all_labels.gain.svm.avg", "the same, SVMs of both fitted on T's codes too"
         ),
-        "attributes.worse_by_labels": (
-            f"{star}.gain_by_labels.attributes.worse", "attributes significantly below that"
+        "attributes.worse_all_labels": (
+            f"{star}.all_labels.gain.attributes.worse", "attributes significantly below W+ then"
         ),
         "ceiling.gain": (
             "ceiling.attributes.gain.avg", "ceiling.attributes minus SVMs in W+ on the same labels"

@@ -107,6 +107,17 @@ def probe_faces(study: Study, flow: Flow, dci_axes: bool = False) -> ProbeFaces:
     )
 
 
+@torch.no_grad()
+def labelled(study: Study, flow: Flow, fit: Faces) -> Faces:
+    """All labelled faces that are not asked about: T's own, and those that fit the probes."""
+    w = study.codes.w["flow"][: study.trained]
+    own = flow.map(flow.coordinates(w)).flatten(1).numpy()
+    return Faces(
+        np.concatenate([own, fit.y]),
+        np.concatenate([study.attributes("flow")[: study.trained], fit.attributes]),
+    )
+
+
 def same_axes(study: Study, flow: Flow) -> bool:
     """Whether a flow acts on the coordinates of the study."""
     basis = study.codes.axes.basis
@@ -176,12 +187,7 @@ def _made(study: Study, drawn: Mapping[CodeSplit, Drawn]) -> dict[str, Any]:
     progress("free network for attributes, on the codes of the probes")
     probe = free_mlp(faces.fit, faces.test, study.ceiling_steps)
     progress("free network for attributes, on T's codes too")
-    w = study.codes.w["flow"][: study.trained]
-    own = study.flow(Space.W_PLUS).coordinates(w).flatten(1).numpy()
-    everything = Faces(
-        np.concatenate([own, faces.fit.y]),
-        np.concatenate([study.attributes("flow")[: study.trained], faces.fit.attributes]),
-    )
+    everything = labelled(study, study.flow(Space.W_PLUS), faces.fit)
     progress("SVMs in W+ on T's codes too")
     linear = svm(everything, faces.test)
     return {

@@ -15,8 +15,9 @@ class Average:
     Parameters
     ----------
     flow: the T that trains; its copy starts where it stands.
-    decay: d; 0 is the weights themselves, which are only copied to be looked at. Early on it is less, (1 + step)/(10 + step), so
-    that the start does not weigh for as long as the average remembers.
+    decay: d; 0 is the weights themselves, which are only copied to be looked at. Early on it is
+        less, (1 + step)/(10 + step), so that the start does not weigh for as long as the average
+        remembers.
     """
 
     def __init__(self, flow: Flow, decay: float) -> None:
