@@ -138,7 +138,10 @@ def test_figures_are_means_and_ranges_over_seeds() -> None:
 def test_settings_of_every_variant_stand_above_the_tables() -> None:
     text = markdown(made_up(("H", "ID1")))
     lines = text.partition("\n## ")[0].splitlines()
-    assert "| H: high capacity: 13 couplings | 13 | 50 | 0.0001 | 8 | 10 | 0 | 0.1 |" in lines
+    assert (
+        "| H: high capacity: 13 couplings | 13 | 50 | 0.0001 | 8 | 10 | 0 | 0.1 | half | free |"
+        in lines
+    )
     assert len([line for line in lines if line.startswith("|")]) == 4
 
 

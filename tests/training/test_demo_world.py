@@ -22,6 +22,7 @@ from wstar_training.cli import main
 from wstar_training.demo.sizes import recall, remember
 from wstar_training.editing import editing_tables
 from wstar_training.evaluation.report import markdown
+from wstar_training.evaluation.requirements import main_figures
 from wstar_training.learning.codes import load_codes
 from wstar_training.learning.loop import load_flow
 from wstar_training.readout.served import load_readout
@@ -57,6 +58,9 @@ def test_a_killed_run_is_completed_by_the_next(quick: Path) -> None:
     assert not list(quick.rglob("*.partial"))
     tables = markdown(report)
     assert "W\\*" in tables and "PSNR" in tables
+    # So few faces may leave nothing to edit.
+    unknown = {name for name, value in main_figures(report).items() if value != value}
+    assert unknown <= {"edits.within", "edits.worst"}
 
 
 @pytest.mark.slow
@@ -84,6 +88,8 @@ def test_edits_are_measured_in_every_space(quick: Path) -> None:
     for figures in edits["reached"].values():
         for each in figures["wanted"].values():
             assert each["targeted"] is None or each["targeted"]["within"] == 1.0
+        assert figures["within"] in (None, 1.0)
+        assert figures["worst"] is None or figures["worst"] <= 0.05
     assert editing_tables(edits)
 
 
@@ -108,6 +114,8 @@ def test_requirements_decide_the_exit_code(
     tables = capsys.readouterr().out
     assert tables.startswith("# Evaluation: demo world")
     assert tables.strip() == (run / "evaluation.md").read_text().strip()
+    assert main([*command, "edits.within>=1"]) == 2
+    assert "edit_faces: found 0, allowed: 1 or more" in capsys.readouterr().err
     assert main([*command, "svm.avg>=0", "two_alternative.input>=1.01", "--json"]) == 3
     found = capsys.readouterr()
     assert json.loads(found.out)["world"].startswith("demo world")

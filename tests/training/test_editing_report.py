@@ -99,7 +99,7 @@ def spaces() -> tuple[dict[str, Flow], dict[str, Classifiers]]:
 
 def report(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
     return editing_report(
-        study(**changes), *spaces(), faces=3, swept=("Smiling", "Male", "Young")
+        study(**changes), *spaces(), faces=3, swept=("Smiling", "Male")
     )  # fmt: skip
 
 

@@ -113,15 +113,24 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
 @pytest.fixture(scope="module")
 def report(small: Small) -> dict[str, Any]:
     """W+, the same W+ by another name, and a T that is neither."""
-    flows = {"W_STAR": bent(small), "same": small.flow(Space.W_PLUS)}
+    flows = {
+        "W_STAR": bent(small),
+        "W_STAR_ID": bent(small, 1),
+        "same": small.flow(Space.W_PLUS),
+    }
     return dict(plain(measure(small, flows)))
 
 
 def test_a_report_is_plain_data_with_every_main_figure(report: dict[str, Any]) -> None:
     assert json.loads(json.dumps(report, allow_nan=False)) == report
+    # All but those that only a whole evaluation has.
+    unknown = {name for name, value in main_figures(report).items() if value != value}
+    assert unknown == {
+        "svm.gain_all_labels", "attributes.worse_all_labels", "edits.within", "edits.worst"
+    }  # fmt: skip
     assert set(main_figures(report)) == set(MAIN)
     assert report["world"] == "a small world"
-    assert list(report["spaces"]) == ["W_PLUS", "W_STAR", "same"]
+    assert list(report["spaces"]) == ["W_PLUS", "W_STAR", "W_STAR_ID", "same"]
     assert report["codes"]["svm"] == {"fit": 90, "test": 80}
 
 

@@ -26,7 +26,12 @@ def test_a_training_that_failed_goes_on_with_another_rate(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # So high a rate that weights overflow; nothing is clipped that far away.
-    wild = {"rate": "1e30", "steps": "30", "validate-every": "1", "patience": "30"}
+    wild = {
+        "rate": "1e30",
+        "steps": "30",
+        "validate-every": "1",
+        "patience": "30",
+    }
     assert main(arguments(files, **wild)) == 1
     assert "try a lower rate than 1e+30" in capsys.readouterr().err
     run = files / "run"
@@ -39,7 +44,11 @@ def test_a_training_that_failed_goes_on_with_another_rate(
     assert main(arguments(files, **{**calm, "rate": "1e-5"})) == 2
     assert "settings.flow.rate: found 1e-05, allowed: 0.0001" in capsys.readouterr().err
     (run / "flow.pt").unlink()
-    assert main(arguments(files, **calm, sketch="64")) == 2
+    # What is served was made from the old one.
+    assert main(arguments(files, **{**calm, "rate": "1e-5"})) == 2
+    assert "settings.flow.rate" in capsys.readouterr().err
+    (run / "space_W_STAR.pt").unlink()
+    assert main(arguments(files, **{**calm, "rate": "1e-5", "id-rate": "1e-4"}, sketch="64")) == 2
     assert "settings.sketch: found 64, allowed: 4096" in capsys.readouterr().err
 
 

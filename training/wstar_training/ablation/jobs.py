@@ -21,7 +21,7 @@ from wstar.errors import CheckpointError, InvalidInput
 from wstar.files import write_file
 from wstar.graphs import Space
 from wstar_training import checkpoint
-from wstar_training.ablation.variants import Variant, train_variant
+from wstar_training.ablation.variants import Variant, check_options, train_variant
 from wstar_training.encoding.store import locked
 from wstar_training.evaluation.kept_identity import held_out_identity
 from wstar_training.evaluation.measure import (
@@ -132,14 +132,11 @@ def _check(study: Study, job: Job, present: Callable[[str], str | None]) -> None
 
     present: hashes of the run's files by name.
     """
-    wanted = asdict(job.variant.options(study, job.seed))
+    wanted = job.variant.options(study, job.seed)
     if not job.flow.exists():
         return
+    check_options(job.flow, wanted)
     again = "delete the folder to train it again"
-    found = checkpoint.load(job.flow).get("options", {})
-    for name, value in wanted.items():
-        if found.get(name) != value:
-            raise InvalidInput(f"{name} of {job.flow}", found.get(name), f"{value}; {again}")
     for name, sha256 in _learned_from(job.folder).items():
         if present(name) not in (None, sha256):
             raise InvalidInput(f"{name} that {job.flow} learned", sha256, f"the run's; {again}")

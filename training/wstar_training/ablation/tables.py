@@ -230,10 +230,15 @@ def _settings(found: Mapping[str, Any]) -> str:
         "distance_weight": "λ_d", "identity_weight": "λ_ID", "noise": "τ",
     }  # fmt: skip
     rows = [
-        [_NAMES[name], *(f"{options[key]:g}" for key in keys)]
+        [
+            _NAMES[name],
+            *(f"{options[key]:g}" for key in keys),
+            options["masks"],
+            "bounded" if options["tanh_t"] else "free",
+        ]
         for name, options in found["options"].items()
     ]
-    return table(["trained here", *keys.values()], rows)
+    return table(["trained here", *keys.values(), "masks", "t"], rows)
 
 
 def label(found: Mapping[str, Any]) -> str:
@@ -281,10 +286,13 @@ def _letter(row: str, column: str) -> str:
 
 
 def _notes(found: Mapping[str, Any]) -> str:
+    # Those of older measurements were.
+    matched = found["codes"].get("matched", True)
     here = (
         f"Figures of {label(found)}: Mean and STD are of D\\* − d of input pictures, over the "
         "paper's number of pairs where there are as many, in units of the mean of d, which is "
-        "scaled so that W+ has the same mean; in Table 3 of D\\* − d / 10, in the same units. T is "
+        f"{'scaled so that W+ has the same mean' if matched else 'not matched to W+'}; "
+        "in Table 3 of D\\* − d / 10, in the same units. T is "
         "the same in all tables. SVMs are fitted and tested on codes that T was not trained on; "
         "DCI is along the axes of W+; better and worse attributes are significant (McNemar, Holm, "
         "5 %), beside SVMs in W+ on the same codes and beside such on the codes that T was trained "

@@ -7,7 +7,7 @@ differ in what their name says and in nothing else. Settings of the two spaces m
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from wstar.errors import InvalidInput
 from wstar.graphs import Space
+from wstar_training import checkpoint
 from wstar_training.learning.config import FlowOptions
 from wstar_training.learning.loop import load_flow
 from wstar_training.models.flow import Flow
@@ -108,12 +109,23 @@ def variant(name: str) -> Variant:
 def train_variant(study: Study, variant: Variant, seed: int, folder: Path) -> Flow:
     """Train a variant in a folder of its own; a killed one goes on, a complete one is read.
 
-    The files of `VARIANTS_NEED` must be there.
+    The files of `VARIANTS_NEED` must be there. Raises InvalidInput for a complete one of other
+    settings.
     """
-    path = folder / "flow.pt"
+    path, options = folder / "flow.pt", variant.options(study, seed)
     if study.group.agreed(path.exists()):
+        check_options(path, options)
         return load_flow(path)
-    return train_flow(study, path, variant.options(study, seed), _classifiers(study, variant, seed))
+    return train_flow(study, path, options, _classifiers(study, variant, seed))
+
+
+def check_options(path: Path, options: FlowOptions) -> None:
+    """Raise InvalidInput if a complete T was trained with other settings than these."""
+    found = checkpoint.load(path).get("options", {})
+    for name, value in asdict(options).items():
+        if found.get(name) != value:
+            allowed = f"{value}; delete the folder to train it again"
+            raise InvalidInput(f"{name} of {path}", found.get(name), allowed)
 
 
 def _classifiers(study: Study, variant: Variant, seed: int) -> Readout:

@@ -57,8 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         choices=ATTRIBUTES,
         metavar="NAME",
-        help="attributes edited at every strength and compared at equal achieved change, which "
-        "takes most of the time of edits (default: all that are edited)",
+        help="attributes edited at every strength, compared at equal achieved change and encoded "
+        "again, which takes most of the time of edits (default: all that are edited)",
     )
     parser.add_argument("--threads", type=positive, metavar="N", help="threads torch may use")
     parser.epilog = f"{explained()}\n\n{parser.epilog or ''}"
@@ -69,6 +69,9 @@ def run(options: argparse.Namespace) -> int:
     required = [requirement(text) for text in options.require]
     if options.edit_faces is not None and options.edit_faces < 0:
         raise InvalidInput("edit_faces", options.edit_faces, "0 or more")
+    for each in required:
+        if each.name.startswith("edits.") and options.edit_faces == 0:
+            raise InvalidInput("edit_faces", 0, f"1 or more, for {each.name} is required")
     # Progress stays out of the answer.
     with redirect_stdout(sys.stderr):
         study = open_study(options.run)

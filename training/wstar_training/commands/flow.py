@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from wstar.errors import InvalidInput
 from wstar_training.ablation.variants import VARIANTS, variant
@@ -136,7 +136,7 @@ def _add_losses(losses: argparse._ArgumentGroup) -> None:
         default=_SETTINGS.perceptual_scale,
         metavar="X|match",
         help="factor of perceptual distances; match: such that those of W+ have their mean "
-        f"(default: {_SETTINGS.perceptual_scale:g}, the paper's)",
+        f"(default: {_SETTINGS.perceptual_scale}, the paper's)",
     )
     _count(losses, "sketch", _SETTINGS.sketch, "numbers kept of what VGG16 sees in a picture")
 
@@ -212,9 +212,9 @@ def _choice(group: argparse._ArgumentGroup, name: str, choices: tuple[str, ...],
     group.add_argument(f"--{name}", choices=choices, default=choices[0], help=text)
 
 
-def _scale(text: str) -> float | None:
+def _scale(text: str) -> float | Literal["match"]:
     if text == "match":
-        return None
+        return "match"
     try:
         return float(text)
     except ValueError:

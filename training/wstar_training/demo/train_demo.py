@@ -85,9 +85,10 @@ class World(Study):
 
     def probes(self) -> tuple[Tensor, Bools]:
         """With faces that nothing else is made from. Encoded on first use."""
-        if not self.path("further.pt").exists():
-            make(self, "further.pt", partial(_further, self))
-        further: Tensor = checkpoint.load(self.path("further.pt"))["w"]
+        path, beside = self.path("further.pt"), checkpoint.file_sha256(self.path("codes.pt"))
+        if not path.exists() or checkpoint.load(path).get("beside") != beside:
+            checkpoint.save(path, {"w": _encoded(self, "further"), "beside": beside})
+        further: Tensor = checkpoint.load(path)["w"]
         w, attributes = super().probes()
         drawn = self.pictures("further").attributes
         return torch.cat([w, further]), np.concatenate([attributes, drawn])
@@ -213,10 +214,6 @@ def _codes(world: World) -> None:
     splits: tuple[CodeSplit, ...] = get_args(CodeSplit)
     w: dict[str, Tensor] = {split: _encoded(world, split) for split in splits}
     save_codes(world.path("codes.pt"), w, "flow", world.sizes.axes)
-
-
-def _further(world: World) -> None:
-    checkpoint.save(world.path("further.pt"), {"w": _encoded(world, "further")})
 
 
 def _encoded(world: World, split: Split) -> Tensor:

@@ -17,6 +17,7 @@ from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor
 
 from wstar.attributes import ATTRIBUTES
+from wstar.errors import InvalidInput
 from wstar_training.editing.edits import Bools, EditSpace, Float64
 from wstar_training.editing.reached import encoded_again, reached_figures
 from wstar_training.editing.studio import Studio
@@ -76,7 +77,10 @@ def editing_report(
     reached: by space, what `reached.reached_figures` says.
     """
     attributes = study.edited if attributes is None else attributes
-    swept = [name for name in swept or attributes if name in attributes]
+    swept = attributes if swept is None else swept
+    for name in swept:
+        if name not in attributes:
+            raise InvalidInput("swept", name, "some of those edited: " + ", ".join(attributes))
     spaces = _spaces(study, flows, readouts)
     studio = _studio(study)
     _progress("faces before")

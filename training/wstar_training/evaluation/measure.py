@@ -155,6 +155,8 @@ def _counts(study: Study, yard: Yardsticks, faces: ProbeFaces) -> dict[str, Any]
     trials = yard.drawn["test"].trials
     return {
         "t_trained_on": study.trained,
+        # Whether the perceptual scale is such that W+ has the judge's mean.
+        "matched": study.chosen_scale is None,
         "svm": {"fit": len(faces.fit), "test": len(faces.test)},
         "distance": {
             "pictures": yard.drawn["test"].count,

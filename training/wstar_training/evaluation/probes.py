@@ -25,6 +25,8 @@ Float64 = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 _SVM_C = 0.1
+# Bytes that SVMs which are fitted at once may take, and that each takes per number it is fitted on.
+_MEMORY, _COPIED = 8 * 2**30, 24
 _PENALTY = 1e-3
 _WIDTH = 256
 _BATCH = 256
@@ -120,8 +122,9 @@ def svm(fit: Faces, test: Faces) -> Answers:
         model = LinearSVC(C=_SVM_C, dual=False).fit(fit_y, wanted)
         return np.asarray(model.decision_function(test_y))
 
-    # liblinear works outside Python's lock.
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+    # liblinear works outside Python's lock, on copies of its own.
+    at_once = max(1, min(torch.get_num_threads(), _MEMORY // (_COPIED * fit_y.size)))
+    with ThreadPoolExecutor(at_once) as threads:
         decisions = list(threads.map(decision, fit.attributes.T))
     return Answers(np.stack(decisions, axis=1), test.attributes)
 

@@ -18,14 +18,19 @@ _LINEAR = f"W+{_ALL}"
 _FREE = "free MLP, not invertible"
 _UNKNOWN = "–"
 
+_MATCHED = "W+ is compared at a scale at which its mean distance is that of the judge."
+_CHOSEN = (
+    "The judge's scale was chosen, not matched to W+: the Mean and STD of W+ hold the difference "
+    "of both scales, those after a best factor do not."
+)
 _NOTES = """\
 Codes that train T, that fit a probe and that are asked about are disjoint; figures on T's own codes
 stand apart. Intervals in brackets are 95 %: bootstraps that redraw pictures, not pairs; of DCI,
-Student's over disjoint draws of 2000 codes. W+ is compared at a scale at which its mean distance
-is that of the judge. DCI of all spaces is along the same axes: those of W+ that T acts on. An SVM
-in W\\* learns from the labels that T was trained on as well, through T: "W+, T's codes too" are
-SVMs in W+ that were fitted on just as many. The free MLPs are maps of the same codes that need not
-be invertible: what they cannot do, the codes hardly allow."""
+Student's over disjoint draws of 2000 codes. {scale}
+DCI of all spaces is along the same axes: those of W+ that T acts on. An SVM in W\\* learns from the
+labels that T was trained on as well, through T: "W+, T's codes too" are SVMs in W+ that were fitted
+on just as many. The free MLPs are maps of the same codes that need not be invertible: what they
+cannot do, the codes hardly allow."""
 
 
 def markdown(report: Mapping[str, Any]) -> str:
@@ -43,7 +48,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     if "editing" in report:
         parts += ["## Edits", *editing_tables(report["editing"])]
     parts += ["## T's own codes minus fresh codes", _gaps(report), _conditioning(spaces)]
-    return "\n\n".join([*parts, _NOTES]) + "\n"
+    scale = _MATCHED if report["codes"]["matched"] else _CHOSEN
+    return "\n\n".join([*parts, _NOTES.format(scale=scale)]) + "\n"
 
 
 def show(figure: Figure, digits: int = 3, unit: float = 1.0) -> str:

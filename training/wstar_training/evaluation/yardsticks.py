@@ -41,6 +41,7 @@ _TRIALS = 10_000
 _ROUNDS = 20
 # The paper fits its SVMs on four fifths of 15000 codes.
 _FIT_CODES = 12_000
+_OWN_CODES = 50_000
 
 _ANSWERS = ("free_probe", "free_all", "linear_all")
 
@@ -109,12 +110,15 @@ def probe_faces(study: Study, flow: Flow, dci_axes: bool = False) -> ProbeFaces:
 
 @torch.no_grad()
 def labelled(study: Study, flow: Flow, fit: Faces) -> Faces:
-    """All labelled faces that are not asked about: T's own, and those that fit the probes."""
-    w = study.codes.w["flow"][: study.trained]
-    own = flow.map(flow.coordinates(w)).flatten(1).numpy()
+    """Labelled faces that are not asked about: T's own, and those that fit the probes.
+
+    Of T's own at most 50 000: they are held several times over.
+    """
+    rows = slice(0, min(study.trained, _OWN_CODES))
+    own = flow.map(flow.coordinates(study.codes.w["flow"][rows])).flatten(1).numpy()
     return Faces(
         np.concatenate([own, fit.y]),
-        np.concatenate([study.attributes("flow")[: study.trained], fit.attributes]),
+        np.concatenate([study.attributes("flow")[rows], fit.attributes]),
     )
 
 

@@ -123,7 +123,7 @@ def train(
     group.wait()
     log = None
     if group.first:
-        checkpoint.remove_partial(path, state_path)
+        checkpoint.remove_partial(path, state_path, best_path(path))
         log = TrainingLog(path.with_suffix(".jsonl"), state.step, options.steps)
 
     with stop_requests() as stop, log or nullcontext():

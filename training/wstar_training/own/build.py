@@ -26,7 +26,11 @@ from wstar_training.study.stages import flow_stages, make
 
 # Faces that export measures its graphs on.
 _KEPT_PICTURES = 64
-_TRAINED = {"flow": "flow.pt", "flow_id": "flow_id.pt"}
+# A T, and what is served of it.
+_TRAINED = {
+    "flow": ("flow.pt", "space_W_STAR.pt"),
+    "flow_id": ("flow_id.pt", "space_W_STAR_ID.pt"),
+}
 
 
 def build(study: OwnFiles) -> None:
@@ -51,7 +55,11 @@ def build_variant(study: OwnFiles, variant: Variant) -> Path:
         for file, stage in flow_stages(study):
             if file in VARIANTS_NEED:
                 make(study, file, stage)
-        train_variant(study, variant, seed, folder)
+        with ExitStack() as stack:
+            if study.group.first:
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(folder))
+            train_variant(study, variant, seed, folder)
     return folder
 
 
@@ -87,7 +95,7 @@ def _check_settings(study: OwnFiles) -> None:
     if isinstance(settings.layout, int) and settings.layout >= count:
         raise InvalidInput("axes", settings.layout, f"less than {count}, the pictures to train on")
     scale = settings.perceptual_scale
-    if scale is not None and not 0 < scale < math.inf:
+    if scale != "match" and not 0 < scale < math.inf:
         raise InvalidInput("perceptual_scale", scale, "above 0, or match")
     if settings.flow_id.identity_batch > settings.flow_id.batch:
         allowed = f"at most the batch, {settings.flow_id.batch}"
@@ -141,8 +149,12 @@ def _remember(study: OwnFiles, hashes: Mapping[str, str | None]) -> None:
     # Before the options: a run that has those is complete but for its stages.
     if not study.path(OPTIONS_FILE).exists():
         write_json(study.path(NETWORKS_FILE), networks)
-    # What of a T is not complete yet may be trained with other settings than it was begun with.
-    still = [f"settings.{name}" for name, file in _TRAINED.items() if not study.path(file).exists()]
+    # A T that is not complete yet may be trained with other settings than it was begun with.
+    still = [
+        f"settings.{name}"
+        for name, made in _TRAINED.items()
+        if not any(study.path(file).exists() for file in made)
+    ]
     remember(study.run, options, files, still)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -86,7 +87,7 @@ class Settings:
     """What is chosen of a study of own files.
 
     perceptual_side: side in px that pictures are reduced to for the perceptual judge.
-    perceptual_scale: factor of the judge's distance, the paper's; None: matched to W+.
+    perceptual_scale: factor of the judge's distance, the paper's; or matched to W+.
     layout: the coordinates of codes that T acts on.
     sketch: numbers kept of what the judge sees in a picture.
     """
@@ -94,7 +95,7 @@ class Settings:
     flow: FlowOptions
     flow_id: FlowOptions
     perceptual_side: int = 256
-    perceptual_scale: float | None = 10.0
+    perceptual_scale: float | Literal["match"] = 10.0
     layout: Layout = "rows"
     sketch: int = 4096
     penalty: float = 1e-2
@@ -225,7 +226,8 @@ class OwnFiles(Study):
     @property
     def chosen_scale(self) -> float | None:
         """That of the settings."""
-        return self.settings.perceptual_scale
+        scale = self.settings.perceptual_scale
+        return None if scale == "match" else scale
 
     @property
     def penalty(self) -> float:

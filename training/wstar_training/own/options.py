@@ -38,10 +38,15 @@ def remember(
         begun = json.loads(path.read_text())
     except ValueError as error:
         raise CheckpointError(f"{path}: not the options of a run: {error}") from error
-    _refuse_change("", begun, asked, run, free)
+    _refuse_change("", {**begun, "settings": with_defaults(begun)}, asked, run, free)
     now = {**asked, "files": dict(files)}
     if begun != now:
         write_json(path, now)
+
+
+def with_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a run, with what an older version did and did not write."""
+    return {"perceptual_scale": "match", **options["settings"]}
 
 
 def _refuse_change(

@@ -21,7 +21,7 @@ from wstar_training.data.partition import drawn_partition, read_partition
 from wstar_training.encoding.landmarks import read_landmarks
 from wstar_training.encoding.manifest import read_codes
 from wstar_training.own.files import Networks, OwnFiles, Settings, Sources
-from wstar_training.own.options import OPTIONS_FILE
+from wstar_training.own.options import OPTIONS_FILE, with_defaults
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ def reopened(run: Path, options: Mapping[str, Any]) -> OwnFiles:
         files = {name: place and Path(place) for name, place in options["files"].items()}
         networks = Networks(**{field.name: files[field.name] for field in fields(Networks)})
         sources = Sources(**{field.name: files[field.name] for field in fields(Sources)})
-        settings = _restored(Settings, options["settings"])
+        settings = _restored(Settings, with_defaults(options))
         referee = files["identity_referee"]
     except (AttributeError, KeyError, TypeError) as error:
         raise CheckpointError(
