@@ -104,7 +104,7 @@ def _add_losses(losses: argparse._ArgumentGroup) -> None:
         (
             "lambda-d",
             _DEFAULTS.distance_weight,
-            "λ_d of eq. 3, for distances in units of their mean",
+            "λ_d of eq. 3, for distances in units of their mean m: 10·m² is the paper's 10",
         ),
         ("lambda-id", _IDENTITY_WEIGHT, "λ_ID of eq. 5; 0 leaves eq. 3"),
         ("tau", _DEFAULTS.noise, "deviation of ε of eq. 4, in units of the codes' own"),
