@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -166,13 +167,7 @@ def _add_flow(flow: argparse._ArgumentGroup) -> None:
         "--id-rate", type=float, metavar="X", help="that of W_STAR_ID (default: as --rate)"
     )
     _choice(flow, "schedule", get_args(Schedule), "how the rate goes on; a cosine falls to 0")
-    flow.add_argument(
-        "--warmup",
-        type=int,
-        default=_DEFAULTS.warmup,
-        metavar="N",
-        help=f"steps in which it rises to its peak (default: {_DEFAULTS.warmup})",
-    )
+    _count(flow, "warmup", _DEFAULTS.warmup, "steps in which it rises to its peak", int)
     _number(flow, "weight-decay", _DEFAULTS.weight_decay, "of AdamW")
     _count(flow, "validate-every", _DEFAULTS.validate_every, "steps between validations")
     _count(flow, "patience", _DEFAULTS.patience, "validations without a better one that stop it")
@@ -182,13 +177,7 @@ def _add_flow(flow: argparse._ArgumentGroup) -> None:
     flow.add_argument(
         "--compile", action="store_true", help="train through torch.compile (slower on CPUs)"
     )
-    flow.add_argument(
-        "--seed",
-        type=int,
-        default=_DEFAULTS.seed,
-        metavar="N",
-        help=f"of weights, masks and batches (default: {_DEFAULTS.seed})",
-    )
+    _count(flow, "seed", _DEFAULTS.seed, "of weights, masks and batches", int)
     flow.add_argument(
         "--variant",
         choices=[one.name for one in VARIANTS],
@@ -197,9 +186,15 @@ def _add_flow(flow: argparse._ArgumentGroup) -> None:
     )
 
 
-def _count(group: argparse._ArgumentGroup, name: str, default: int, text: str) -> None:
+def _count(
+    group: argparse._ArgumentGroup,
+    name: str,
+    default: int,
+    text: str,
+    kind: Callable[[str], int] = positive,
+) -> None:
     text = f"{text} (default: {default})"
-    group.add_argument(f"--{name}", type=positive, default=default, metavar="N", help=text)
+    group.add_argument(f"--{name}", type=kind, default=default, metavar="N", help=text)
 
 
 def _number(group: argparse._ArgumentGroup, name: str, default: float, text: str) -> None:

@@ -84,14 +84,19 @@ class World(Study):
         return load_codes(self.path("codes.pt"))
 
     def probes(self) -> tuple[Tensor, Bools]:
-        """With faces that nothing else is made from. Encoded on first use."""
+        """With faces that nothing else is made from."""
+        w, attributes = super().probes()
+        drawn = self.pictures("further").attributes
+        return torch.cat([w, self._further]), np.concatenate([attributes, drawn])
+
+    @cached_property
+    def _further(self) -> Tensor:
+        """Codes of those faces, encoded on first use and anew beside other codes."""
         path, beside = self.path("further.pt"), checkpoint.file_sha256(self.path("codes.pt"))
         if not path.exists() or checkpoint.load(path).get("beside") != beside:
             checkpoint.save(path, {"w": _encoded(self, "further"), "beside": beside})
         further: Tensor = checkpoint.load(path)["w"]
-        w, attributes = super().probes()
-        drawn = self.pictures("further").attributes
-        return torch.cat([w, further]), np.concatenate([attributes, drawn])
+        return further
 
     @property
     def identity_path(self) -> IdentityPath:
